@@ -1,0 +1,238 @@
+"""MobileStyleGAN's synthesis network (Belousov, "MobileStyleGAN", arXiv:2104.04767), for training and export.
+
+Distilled from StyleGAN2-FFHQ at 1024 px. In place of skip connections in RGB, it predicts wavelet bands and
+upsamples by the inverse Haar transform. Demodulation is constant in this network and folded into its weights;
+noise is one constant picture per layer. Its 18 style inputs are StyleGAN2's W+ [18, 512].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.ir import Constant, IntermediateRepresentation
+
+STYLE_DIM = 512
+BLOCK_CHANNELS = (512, 512, 512, 512, 256, 128, 64)  # features of blocks 0..6, at 8..512 px
+
+
+def inverse_haar(bands: Tensor) -> Tensor:
+    """Inverse 2-D Haar transform, [N, 4C, H, W] -> [N, C, 2H, 2W].
+
+    The first C channels are the LL band, the rest (LH, HL, HH) channel by channel. Four sums and a pixel
+    shuffle: no transposed convolution.
+    """
+    n, c4, h, w = bands.shape
+    c = c4 // 4
+    ll = bands[:, :c]
+    lh, hl, hh = bands[:, c:].reshape(-1, c, 3, h, w).unbind(2)
+    top, bottom = ll + lh, ll - lh
+    side_top, side_bottom = hl + hh, hl - hh
+    pixels = torch.stack(
+        (top + side_top, top - side_top, bottom + side_bottom, bottom - side_bottom), dim=2
+    )
+    return F.pixel_shuffle(0.5 * pixels.reshape(-1, c4, h, w), 2)
+
+
+class Modulation(nn.Module):
+    """Affine map of a style to one scale per channel: [N, 512] -> [N, C, 1, 1]."""
+
+    def __init__(self, channels: int, gain: float = 1.0) -> None:
+        super().__init__()
+        self.affine = nn.Linear(STYLE_DIM, channels)
+        self.gain = gain
+
+    def forward(self, style: Tensor) -> Tensor:
+        scale = cast(Tensor, self.affine(style)).unsqueeze(-1).unsqueeze(-1)
+        return scale if self.gain == 1.0 else scale * self.gain
+
+
+class StyledConv(nn.Module):
+    """Style scale, then a convolution (3x3 in full, or depthwise 3x3 and pointwise), noise, bias, leaky ReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int, size: int, *, separable: bool = True) -> None:
+        super().__init__()
+        self.modulation = Modulation(in_channels)
+        self.depthwise = (
+            nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False)
+            if separable
+            else None
+        )
+        kernel = 1 if separable else 3
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
+        self.noise = nn.Parameter(torch.zeros(1, 1, size, size))
+        self.bias = nn.Parameter(torch.zeros(1, out_channels, 1, 1))
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        x = x * self.modulation(style)
+        if self.depthwise is not None:
+            x = self.depthwise(x)
+        return F.leaky_relu(self.conv(x) + self.noise + self.bias, 0.2)
+
+
+class Block(nn.Module):
+    """Upsampling by the inverse Haar transform, then two styled convolutions."""
+
+    def __init__(self, in_channels: int, out_channels: int, size: int) -> None:
+        super().__init__()
+        self.up = Modulation(in_channels)
+        self.conv1 = StyledConv(in_channels // 4, out_channels, size)
+        self.conv2 = StyledConv(out_channels, out_channels, size)
+
+    def forward(self, x: Tensor, up_and_first: Tensor, second: Tensor) -> Tensor:
+        x = inverse_haar(x * self.up(up_and_first))
+        return cast(Tensor, self.conv2(self.conv1(x, up_and_first), second))
+
+
+class BandHead(nn.Module):
+    """The published last head: style scale, 1x1 convolution to 12 Haar bands of RGB."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.modulation = Modulation(channels)
+        self.conv = nn.Conv2d(channels, 12, 1)
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        return inverse_haar(self.conv(x * self.modulation(style)))
+
+
+class HiddenHead(nn.Module):
+    """An image head for a lower resolution, trained against the reduced full picture.
+
+    The published network has an image only at its end; the intermediate features were never asked to be one
+    linear map away from RGB. A hidden layer with a 3x3 output and a linear path beside it make up for that.
+    """
+
+    def __init__(self, channels: int, hidden: int = 64) -> None:
+        super().__init__()
+        self.modulation = Modulation(channels)
+        self.linear = nn.Conv2d(channels, 12, 1)
+        self.hidden = nn.Conv2d(channels, hidden, 1)
+        self.out = nn.Conv2d(hidden, 12, 3, padding=1)
+        self.style_bias = nn.Linear(STYLE_DIM, 12)
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        x = x * self.modulation(style)
+        bands = self.linear(x) + self.out(F.leaky_relu(self.hidden(x), 0.2))
+        return inverse_haar(bands + self.style_bias(style).unsqueeze(-1).unsqueeze(-1))
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """Where in the network a resolution's picture is made."""
+
+    blocks: int  # how many blocks run before the head
+    hidden: int  # hidden channels of the head; 0 = the published linear head
+
+
+# One picture size -> how it is made. The Haar head doubles, so 256 px comes from features at 128 px (block 4).
+HEADS = {
+    128: HeadSpec(blocks=4, hidden=64),
+    256: HeadSpec(blocks=5, hidden=64),
+    512: HeadSpec(blocks=6, hidden=32),
+    1024: HeadSpec(blocks=7, hidden=0),
+}
+
+
+class Synthesis(nn.Module):
+    """W+ float32 [N, 18, 512] -> RGB in [-1, 1] (not clipped), float32 [N, 3, size, size]."""
+
+    def __init__(self, size: int = 1024) -> None:
+        super().__init__()
+        spec = HEADS[size]
+        self.size = size
+        self.constant = nn.Parameter(torch.zeros(1, 512, 4, 4))
+        self.conv1 = StyledConv(512, 512, 4, separable=False)
+        channels = (512, *BLOCK_CHANNELS)
+        self.blocks = nn.ModuleList(
+            Block(channels[i], channels[i + 1], 8 << i) for i in range(spec.blocks)
+        )
+        self.head: nn.Module = (
+            HiddenHead(channels[spec.blocks], spec.hidden) if spec.hidden else BandHead(channels[spec.blocks])
+        )
+
+    def features(self, w_plus: Tensor) -> Tensor:
+        """The features the head reads: [N, C, size / 2, size / 2]."""
+        x = cast(Tensor, self.conv1(self.constant, w_plus[:, 0]))
+        for i, block in enumerate(self.blocks):
+            x = block(x, w_plus[:, 2 * i + 1], w_plus[:, 2 * i + 2])
+        return x
+
+    def forward(self, w_plus: Tensor) -> Tensor:
+        return cast(Tensor, self.head(self.features(w_plus), w_plus[:, 2 * len(self.blocks) + 1]))
+
+
+def weight_map(ir: IntermediateRepresentation, size: int) -> dict[str, Constant]:
+    """Parameter name of `Synthesis(size)` -> the constant of the published IR it is, byte for byte."""
+    found: dict[str, Constant] = {"constant": ir.named("m.input.input")}
+
+    def modulation(ours: str, theirs: str) -> None:
+        found[f"{ours}.affine.weight"] = ir.named(f"{theirs}.modulation.weight")
+        found[f"{ours}.affine.bias"] = ir.named(f"{theirs}.modulation.bias")
+
+    def after(conv: str, ours: str) -> None:
+        noise, bias = ir.readers[conv][0], ir.readers[ir.readers[conv][0]][0]
+        found[f"{ours}.conv.weight"] = ir.constant_input(conv)
+        found[f"{ours}.noise"] = ir.constant_input(noise)
+        found[f"{ours}.bias"] = ir.constant_input(bias)
+
+    modulation("conv1.modulation", "m.conv1.conv")
+    after(ir.reader(ir.names["m.input.input"], "Convolution"), "conv1")
+    for i in range(HEADS[size].blocks):
+        modulation(f"blocks.{i}.up", f"m.layers.{i}.up")
+        for conv in ("conv1", "conv2"):
+            ours, theirs = f"blocks.{i}.{conv}", f"m.layers.{i}.{conv}"
+            modulation(f"{ours}.modulation", f"{theirs}.conv")
+            depthwise = ir.names[f"{theirs}.conv.weight_dw"]
+            found[f"{ours}.depthwise.weight"] = ir.constants[depthwise]
+            after(ir.reader(depthwise, "Convolution"), ours)
+    if HEADS[size].hidden == 0:
+        modulation("head.modulation", "m.layers.6.to_img.conv")
+        found["head.conv.weight"] = ir.named("m.layers.6.to_img.conv.weight")
+        found["head.conv.bias"] = ir.named("m.layers.6.to_img.bias")
+    return found
+
+
+def style_gains(ir: IntermediateRepresentation, size: int) -> dict[str, float]:
+    """Modulation name of `Synthesis(size)` -> the constant its style is multiplied by in the IR."""
+    gains: dict[str, float] = {}
+
+    def gain(ours: str, theirs: str) -> None:
+        layer = ir.reader(ir.names[f"{theirs}.modulation.bias"], "Multiply")
+        scalars = [c for i in ir.inputs[layer] if (c := ir.constants.get(i)) is not None]
+        gains[ours] = float(ir.load(scalars[0]).item()) if scalars else 1.0
+
+    gain("conv1.modulation", "m.conv1.conv")
+    for i in range(HEADS[size].blocks):
+        for conv in ("conv1", "conv2"):
+            gain(f"blocks.{i}.{conv}.modulation", f"m.layers.{i}.{conv}.conv")
+    if HEADS[size].hidden == 0:
+        gain("head.modulation", "m.layers.6.to_img.conv")
+    return gains
+
+
+def load_published(ir: IntermediateRepresentation, size: int = 1024) -> Synthesis:
+    """`Synthesis(size)` with the published weights; a head that was not published keeps its initial weights."""
+    net = Synthesis(size)
+    parameters = dict(net.named_parameters())
+    with torch.no_grad():
+        for name, constant in weight_map(ir, size).items():
+            target = parameters[name]
+            target.copy_(torch.from_numpy(ir.load(constant)).reshape(target.shape))
+    for name, value in style_gains(ir, size).items():
+        cast(Modulation, net.get_submodule(name)).gain = value
+    return net.eval().requires_grad_(False)
+
+
+def load_head(net: Synthesis, path: Path) -> None:
+    """Loads trained head weights (``.npz`` of the head's state, any float dtype) into `net`."""
+    import numpy as np
+
+    with np.load(path, allow_pickle=False) as arrays:
+        state = {name: torch.from_numpy(arrays[name].astype(np.float32)) for name in arrays.files}
+    net.head.load_state_dict(state)
