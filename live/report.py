@@ -1,0 +1,143 @@
+"""What a run did and how fast, as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+
+from live.timing import Summary
+
+REPORTED_PACKAGES = (
+    "morphcam",
+    "numpy",
+    "opencv-contrib-python",
+    "mediapipe",
+    "onnxruntime",
+    "openvino",
+    "pyvirtualcam",
+)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The machine and the software a run was made on."""
+
+    cpu: str
+    cores_physical: int
+    cores_logical: int
+    memory_gib: float
+    os: str
+    python: str
+    packages: dict[str, str]
+
+
+@dataclass(frozen=True)
+class FrameCounts:
+    """What became of the frames: received = shown + dropped.
+
+    Attributes:
+        received: frames that the source gave.
+        shown: frames that reached the sinks.
+        dropped: frames that a newer one replaced before there was time for them.
+        without_face: shown frames in which there was no face to morph.
+        faces_lost: how often a face that had been followed was lost.
+    """
+
+    received: int = 0
+    shown: int = 0
+    dropped: int = 0
+    without_face: int = 0
+    faces_lost: int = 0
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A network, the engine that ran it and the hash of its weights ("" = not known)."""
+
+    name: str
+    engine: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class StartUp:
+    """Seconds from the start of the process to each moment; None = it never came."""
+
+    models_loaded: float | None = None
+    first_frame: float | None = None
+    first_morphed_frame: float | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything about one run.
+
+    Attributes:
+        command: the command line, program first.
+        source, outputs, mode, size: what really ran; size is the generator's picture, in pixels.
+        seconds: from the first frame shown to the last.
+        fps: frames shown per second of that time.
+        milliseconds: distribution by stage; ``capture_to_sink`` is from capture to the last sink's return.
+        messages: what went wrong on the way, with how often.
+    """
+
+    command: list[str]
+    source: str
+    outputs: list[str]
+    mode: str
+    size: int
+    frames: FrameCounts
+    seconds: float
+    fps: float
+    milliseconds: dict[str, Summary]
+    start_up_seconds: StartUp
+    models: list[ModelInfo]
+    machine: Machine
+    messages: dict[str, int] = field(default_factory=dict)
+
+
+def describe_machine() -> Machine:
+    """Looks at the machine this runs on."""
+    versions = {name: _version(name) for name in REPORTED_PACKAGES}
+    return Machine(
+        cpu=_cpu_model(),
+        cores_physical=psutil.cpu_count(logical=False) or 0,
+        cores_logical=psutil.cpu_count() or 0,
+        memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
+        os=platform.platform(),
+        python=platform.python_version(),
+        packages={name: version for name, version in versions.items() if version},
+    )
+
+
+def write(report: Report, path: Path) -> None:
+    """Writes `report` to `path`, all of it or nothing: a reader never sees half a file."""
+    text = json.dumps(asdict(report), indent=2, default=str) + "\n"
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _cpu_model() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():  # platform.processor() is empty or just "x86_64" on Linux
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
