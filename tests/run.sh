@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# tests/run.sh [PYTEST ARGUMENT ...]
+#
+# Lint, types and all tests, in the environment that run.sh makes, with the dev extra added.
+#
+#   MORPHCAM_EXTRAS   further extras to add, such as train: tests that need what is not installed are skipped
+
+set -euo pipefail
+
+source "$(dirname -- "${BASH_SOURCE[0]}")/../run.sh"
+
+# shellcheck disable=SC2086 # several extras are several words
+set_up dev ${MORPHCAM_EXTRAS:-}
+cd -- "$checkout"
+"$venv_python" -m models
+say 'lint'
+"$venv_python" -m ruff check .
+"$venv_python" -m ruff format --check .
+say 'types'
+"$venv_python" -m mypy
+say 'tests'
+exec "$venv_python" -m pytest "$@"
