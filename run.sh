@@ -140,7 +140,8 @@ explain_installation() { # prints what pip's log means, in one line
     elif grep -qE "$pattern" "$log"; then
         printf 'the package index cannot be reached; check the network'
     else
-        grep -E '^ *(ERROR|error): ' "$log" | tail -n 1 | sed -E 's/^ *(ERROR|error): //' | tr -d '\n' || true
+        grep -E '^ *(ERROR|error): ' "$log" | grep -v subprocess-exited | tail -n 1 |
+            sed -E 's/^ *(ERROR|error): //' | tr -d '\n' || printf 'pip does not say why'
     fi
 }
 

