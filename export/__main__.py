@@ -1,0 +1,81 @@
+"""`python -m export COMMAND`: makes and measures what the live application loads."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from models.errors import UserError
+
+
+@dataclass(frozen=True)
+class Command:
+    """A module with ``main(argv: list[str]) -> None``, imported only when it is asked for."""
+
+    module: str
+    summary: str
+
+
+COMMANDS = {
+    "heads": Command("export.train_heads", "train the generator's image heads at 128, 256 and 512 px"),
+    "graphs": Command("export.to_onnx", "write the generator's and the mapping network's ONNX graphs"),
+    "pool": Command("export.pool", "fill the pool of generated faces that the encoder is trained on"),
+    "encoder": Command("export.train_encoder", "train the encoder"),
+    "directions": Command("export.directions", "find, calibrate and tabulate the directions of change"),
+    "evaluate": Command("export.evaluate", "measure the inversion on generated faces and on photographs"),
+}
+
+PACKAGES = ("export", "live", "models")
+INSTALL_HINT = "python -m pip install -e '.[train]'"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command.
+
+    Returns:
+        The exit code: 0, or 2 when the user has something to put right.
+    """
+    arguments = sys.argv[1:] if argv is None else argv
+    width = max(map(len, COMMANDS))
+    parser = argparse.ArgumentParser(
+        prog="python -m export",
+        description=__doc__,
+        epilog="commands:\n" + "\n".join(f"  {name:<{width}}  {c.summary}" for name, c in COMMANDS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="each has its own --help")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    # What follows the command belongs to the command, so it is cut off here.
+    named = [i for i, argument in enumerate(arguments) if not argument.startswith("-")]
+    end = named[0] + 1 if named else len(arguments)
+    options = parser.parse_args(arguments[:end])
+    try:
+        _main_of(COMMANDS[options.command])(arguments[end:])
+    except UserError as error:
+        if options.debug:
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _main_of(command: Command) -> Callable[[list[str]], None]:
+    """The command's entry point; its dependencies are those of the ``train`` extra."""
+    try:
+        module = importlib.import_module(command.module)
+    except ModuleNotFoundError as error:
+        if error.name is not None and error.name.split(".")[0] in PACKAGES:
+            raise
+        raise UserError(
+            f"this command needs the Python package {error.name!r}; install the train extra: {INSTALL_HINT}"
+        ) from error
+    run: Callable[[list[str]], None] = module.main
+    return run
+
+
+if __name__ == "__main__":
+    sys.exit(main())

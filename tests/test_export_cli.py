@@ -1,0 +1,62 @@
+"""`python -m export`: dispatch, quick help, errors on one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from export.__main__ import COMMANDS, main
+
+
+def test_help_lists_every_command_without_importing_any(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in COMMANDS)
+
+
+def test_help_is_quick() -> None:
+    started = time.monotonic()
+    code = "import sys; import export.__main__; sys.exit('torch' in sys.modules or 'dlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if name in ("heads", "graphs", "pool", "encoder"):
+        pytest.importorskip("torch")
+    pytest.importorskip("dlib")
+    with pytest.raises(SystemExit) as stop:
+        main([name, "--help"])
+    assert stop.value.code == 0
+    assert f"python -m export {name}" in capsys.readouterr().out
+
+
+def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["evaluat"])
+    assert stop.value.code == 2
+    assert "evaluate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["evaluate", "--samples", "-1", "--out", "x"], "--samples -1"),
+        (["evaluate", "--photos", "no-such-folder", "--out", "x"], "no-such-folder"),
+        (["evaluate", "--samples", "0", "--out", "x"], "nothing to measure"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("dlib")
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
