@@ -1,0 +1,16 @@
+"""Edits of the latent in time: directions, deform loops, and the stack of them."""
+
+from live.effects.deform import DeformLoop, DeformSpec, parse_deform
+from live.effects.direction import DirectionEffect, parse_direction
+from live.effects.effect import Effect
+from live.effects.stack import EffectStack
+
+__all__ = [
+    "DeformLoop",
+    "DeformSpec",
+    "DirectionEffect",
+    "Effect",
+    "EffectStack",
+    "parse_deform",
+    "parse_direction",
+]

@@ -1,0 +1,114 @@
+"""Swings some layers of the latent to and fro: a slow wave through the face."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from live.effects.ease import Ease
+from live.effects.numbers import parse_number
+from models.arrays import F32
+from models.errors import UserError
+from models.latent import COARSE, FINE, LAYERS, MIDDLE, STYLE_DIM, move, std_w
+
+_ALL = range(LAYERS)
+LAYER_GROUPS = {"coarse": _ALL[COARSE], "middle": _ALL[MIDDLE], "fine": _ALL[FINE], "all": _ALL}
+MOST_DEPTH = 10.0  # the face is gone at about 3
+MOST_RATE = 15.0  # Hz; what 30 frames a second can still show
+
+
+@dataclass(frozen=True)
+class DeformSpec:
+    """How the latent swings.
+
+    Attributes:
+        layers: which of the 18 W+ layers.
+        depth: how far at the peak, in standard deviations of W; 1 is clearly visible and still a face.
+        rate: swings per second, Hz.
+        seed: which way; the same seed swings the same way on every machine.
+    """
+
+    layers: range = LAYER_GROUPS["middle"]
+    depth: float = 1.0
+    rate: float = 0.25
+    seed: int = 0
+
+
+def parse_deform(text: str) -> DeformSpec:
+    """Reads ``[LAYERS][=DEPTH[@HZ]]``, such as "", "middle", "4-8=1.2@0.5", "=2" or "=@1".
+
+    LAYERS is a layer 0 to 17, a range of them with both ends in it, or coarse, middle, fine or all.
+
+    Raises:
+        UserError: unknown layers, or a number that is absurd or none.
+    """
+    layers, _, setting = text.partition("=")
+    depth, _, rate = setting.partition("@")
+    default = DeformSpec()
+    return DeformSpec(
+        layers=_parse_layers(layers) if layers else default.layers,
+        depth=_parse(depth, "depth", 0.0, MOST_DEPTH) if depth else default.depth,
+        rate=_parse(rate, "rate in Hz", 0.001, MOST_RATE) if rate else default.rate,
+    )
+
+
+def _parse(text: str, name: str, lowest: float, highest: float) -> float:
+    return parse_number(text, what=f"the {name} of the deform loop", lowest=lowest, highest=highest)
+
+
+def _parse_layers(text: str) -> range:
+    if text in LAYER_GROUPS:
+        return LAYER_GROUPS[text]
+    numbers = re.fullmatch(r"(\d{1,2})(?:-(\d{1,2}))?", text)
+    if numbers:
+        first = int(numbers[1])
+        last = int(numbers[2] or first)
+        if first <= last < LAYERS:
+            return range(first, last + 1)
+    raise UserError(
+        f"unknown layers {text!r} of the deform loop; expected a layer from 0 to {LAYERS - 1}, "
+        f"a range such as 4-8, or one of {', '.join(LAYER_GROUPS)}"
+    )
+
+
+class DeformLoop:
+    """``w + depth * sin(2 pi rate t) * offset`` on the chosen layers, eased on and off."""
+
+    name = "deform"
+
+    def __init__(self, spec: DeformSpec, *, active: bool = True) -> None:
+        self.spec = spec
+        self._active = active
+        self._presence = Ease.at(float(active))  # 0 = off, 1 = on
+        # A fresh draw in every layer: one draw in all of them adds up and breaks faces at half the depth.
+        draw = np.random.default_rng(spec.seed).standard_normal((1, LAYERS, STYLE_DIM)).astype(np.float32)
+        self._offset = np.zeros_like(draw)
+        chosen = slice(spec.layers.start, spec.layers.stop)
+        self._offset[:, chosen] = draw[:, chosen] * std_w()
+
+    @property
+    def label(self) -> str:
+        """Layers, depth and rate, such as "deform 4-7 1 @ 0.25 Hz"."""
+        layers = self.spec.layers
+        return f"deform {layers.start}-{layers.stop - 1} {self.spec.depth:.3g} @ {self.spec.rate:.3g} Hz"
+
+    @property
+    def active(self) -> bool:
+        """Whether it is switched on; it may still be gliding on or off."""
+        return self._active
+
+    def toggle(self, t: float) -> None:
+        """Switch on or off at ``t`` seconds; the wave goes on beneath."""
+        self._active = not self._active
+        self._presence = self._presence.retarget(float(self._active), t)
+
+    def edit(self, w_plus: F32, t: float) -> F32:
+        """The latent as it swings at ``t`` seconds; float32 [N, 18, 512] to the same."""
+        presence = self._presence.value(t)
+        if not presence:
+            return w_plus
+        swing = math.sin(2 * math.pi * self.spec.rate * t)
+        return move(w_plus, self._offset, presence * self.spec.depth * swing)
