@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.arrays import F32, U8
+from models.arrays import F32, F64, U8
 
 
 @dataclass(frozen=True)
@@ -58,5 +58,5 @@ class AlignedCrop:
 
     image: F32
     landmarks: F32
-    to_crop: F32
+    to_crop: F64
     size: int

@@ -27,15 +27,13 @@ def inverse_haar(bands: Tensor) -> Tensor:
     The first C channels are the LL band, the rest (LH, HL, HH) channel by channel. Four sums and a pixel
     shuffle: no transposed convolution.
     """
-    n, c4, h, w = bands.shape
+    # Plain integers, so that an export with a free batch size keeps these shapes constant.
+    c4, h, w = (int(n) for n in bands.shape[1:])
     c = c4 // 4
-    ll = bands[:, :c]
-    lh, hl, hh = bands[:, c:].reshape(-1, c, 3, h, w).unbind(2)
+    ll, lh, hl, hh = bands[:, :c], bands[:, c::3], bands[:, c + 1 :: 3], bands[:, c + 2 :: 3]
     top, bottom = ll + lh, ll - lh
     side_top, side_bottom = hl + hh, hl - hh
-    pixels = torch.stack(
-        (top + side_top, top - side_top, bottom + side_bottom, bottom - side_bottom), dim=2
-    )
+    pixels = torch.stack((top + side_top, top - side_top, bottom + side_bottom, bottom - side_bottom), dim=2)
     return F.pixel_shuffle(0.5 * pixels.reshape(-1, c4, h, w), 2)
 
 
@@ -149,9 +147,7 @@ class Synthesis(nn.Module):
         self.constant = nn.Parameter(torch.zeros(1, 512, 4, 4))
         self.conv1 = StyledConv(512, 512, 4, separable=False)
         channels = (512, *BLOCK_CHANNELS)
-        self.blocks = nn.ModuleList(
-            Block(channels[i], channels[i + 1], 8 << i) for i in range(spec.blocks)
-        )
+        self.blocks = nn.ModuleList(Block(channels[i], channels[i + 1], 8 << i) for i in range(spec.blocks))
         self.head: nn.Module = (
             HiddenHead(channels[spec.blocks], spec.hidden) if spec.hidden else BandHead(channels[spec.blocks])
         )

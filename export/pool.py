@@ -1,0 +1,130 @@
+"""Makes the endless sample stream: generated faces with their latents, landmarks, blendshapes and head pose.
+
+Runs beside training, on one core: writes memory-mapped arrays to an ignored folder, in rounds, and the trainer
+reads what is there. Started again, it goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import openvino as ov
+import torch
+from numpy.typing import NDArray
+from rich.progress import Progress
+
+from export.sampling import sample_w_plus
+from models import ir, registry, zoo
+from models.alignment import to_rgb
+from models.arrays import F32, U8
+from models.landmarker import Landmarker
+from models.networks import mapping as mapping_net
+from models.networks import mobile_stylegan as ms
+
+SIZE = 128
+CHUNK = 64  # samples between two updates of the counter
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The arrays of a pool folder, `filled` rows of which are valid.
+
+    Attributes:
+        images: uint8 [N, 128, 128, 3], RGB.
+        latents: float16 [N, 18, 512], W+.
+        landmarks: float32 [N, 478, 2], in [0, 1] of the picture.
+        blendshapes: float32 [N, 52].
+        pose: float32 [N, 3], yaw, pitch, roll in degrees.
+    """
+
+    images: U8
+    latents: NDArray[np.float16]
+    landmarks: F32
+    blendshapes: F32
+    pose: F32
+    counter: Path
+
+    @property
+    def filled(self) -> int:
+        """How many rows are written."""
+        return int(self.counter.read_text()) if self.counter.exists() else 0
+
+
+def open_pool(folder: Path, capacity: int | None = None) -> Pool:
+    """Opens the pool in `folder`; with a capacity, makes or grows it."""
+    shapes = {
+        "images": ((SIZE, SIZE, 3), np.uint8),
+        "latents": ((18, 512), np.float16),
+        "landmarks": ((478, 2), np.float32),
+        "blendshapes": ((52,), np.float32),
+        "pose": ((3,), np.float32),
+    }
+    arrays = {}
+    for name, (shape, dtype) in shapes.items():
+        path = folder / f"{name}.bin"
+        row = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        if capacity is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            with path.open("ab") as file:
+                if file.tell() < capacity * row:
+                    file.truncate(capacity * row)
+        rows = path.stat().st_size // row
+        arrays[name] = np.memmap(path, dtype, "r" if capacity is None else "r+", shape=(rows, *shape))
+    return Pool(**arrays, counter=folder / "filled")  # type: ignore[arg-type] # one dtype per name
+
+
+def compile_generator(size: int, heads: Path, threads: int) -> ov.InferRequest:
+    """The generator at any size a head was trained for, in OpenVINO's own precision."""
+    published = ir.read(registry.path("synthesis-xml"))
+    net = ms.load_published(published, size)
+    ms.load_head(net, heads / f"head-{size}.npz")
+    buffer = io.BytesIO()
+    torch.onnx.export(net, (torch.zeros(1, 18, 512),), buffer, dynamo=False, opset_version=17)
+    core = ov.Core()
+    model = core.read_model(buffer.getvalue())
+    options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+    return cast(ov.InferRequest, core.compile_model(model, "CPU", options).create_infer_request())
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line of `python -m export pool`."""
+    parser = argparse.ArgumentParser(prog="python -m export pool", description=__doc__)
+    parser.add_argument("--count", type=int, default=50_000)
+    parser.add_argument("--folder", type=Path, default=Path("runs/pool"))
+    parser.add_argument("--heads", type=Path, default=zoo.SHIPPED / "heads")
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    pool = open_pool(args.folder, args.count)
+    request = compile_generator(SIZE, args.heads, args.threads)
+    z_to_w = mapping_net.load_published(ir.read(registry.path("mapping-xml")))
+    mean_w = np.load(zoo.SHIPPED / "mean_w.npy")
+    row = pool.filled
+    with Landmarker(registry.path("face-landmarker")) as landmarker, Progress() as progress:
+        task = progress.add_task("Faces", total=args.count, completed=row)
+        while row < args.count:
+            # The seed of a chunk is the row it starts at: a continued run makes the faces of an unbroken one.
+            rng = np.random.default_rng([1, row])
+            latents = sample_w_plus(rng, CHUNK, lambda z: z_to_w(torch.from_numpy(z)).numpy(), mean_w)
+            for w_plus in latents:
+                rgb = to_rgb(np.array(request.infer([w_plus[None]])[0]))
+                faces = landmarker.detect(rgb)
+                if not faces or row == args.count:
+                    continue
+                pool.images[row] = rgb
+                pool.latents[row] = w_plus
+                pool.landmarks[row] = faces[0].landmarks / SIZE
+                pool.blendshapes[row] = faces[0].blendshapes
+                pool.pose[row] = faces[0].pose
+                row += 1
+            pool.counter.write_text(str(row))
+            progress.update(task, completed=row)
+
+
+if __name__ == "__main__":
+    main()

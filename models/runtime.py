@@ -1,0 +1,162 @@
+"""Runs an exported network: one small interface, several engines behind it.
+
+`auto` takes the first engine of the list that loads the network and runs it once; what it passed over and why is
+in `Engine.notes` for the caller to show: a fall-back is never silent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from models.arrays import F32
+from models.errors import UserError
+
+Precision: TypeAlias = Literal["auto", "float32", "bfloat16"]
+Run: TypeAlias = Callable[[Mapping[str, F32]], dict[str, F32]]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A network, loaded and ready; call it with float32 arrays by input name.
+
+    Attributes:
+        name: engine, device and precision, such as "openvino CPU bfloat16".
+        inputs: input name -> shape, with the batch size it was loaded for.
+        run: runs the network once; arrays that come out belong to the caller.
+        notes: what `auto` passed over and why, one line each.
+    """
+
+    name: str
+    inputs: dict[str, tuple[int, ...]]
+    run: Run
+    notes: tuple[str, ...] = ()
+
+    def __call__(self, feeds: Mapping[str, F32]) -> dict[str, F32]:
+        """Runs the network once."""
+        return self.run(feeds)
+
+
+class Unavailable(Exception):  # noqa: N818 - a state of the machine, not a fault
+    """This engine cannot run here; the message says why."""
+
+
+def open_openvino(
+    path: Path, *, precision: Precision, batch: int, threads: int, cache: Path | None
+) -> Engine:
+    """OpenVINO on the CPU: the fastest on x86, in bfloat16 where the CPU computes in it."""
+    try:
+        import openvino as ov
+    except ImportError as error:
+        raise Unavailable(f"openvino is not installed ({error})") from error
+    core = ov.Core()
+    computes_bfloat16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if precision == "bfloat16" and not computes_bfloat16:
+        raise Unavailable("this CPU does not compute in bfloat16")
+    chosen = "float32" if precision == "float32" or not computes_bfloat16 else "bfloat16"
+    options: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[chosen],
+    }
+    if threads:
+        options["INFERENCE_NUM_THREADS"] = threads
+    if cache is not None:
+        options["CACHE_DIR"] = str(cache)
+    model = core.read_model(path)
+    shapes = {
+        port.any_name: (batch, *(d.get_length() for d in list(port.partial_shape)[1:]))
+        for port in model.inputs
+    }
+    model.reshape({name: list(shape) for name, shape in shapes.items()})
+    request = core.compile_model(model, "CPU", options).create_infer_request()
+    outputs = [port.any_name for port in model.outputs]
+
+    def run(feeds: Mapping[str, F32]) -> dict[str, F32]:
+        results = request.infer(dict(feeds), share_inputs=True)
+        return {name: np.array(results[name]) for name in outputs}
+
+    return Engine(f"openvino CPU {chosen}", shapes, run)
+
+
+def _onnxruntime(provider: str, label: str) -> Callable[..., Engine]:
+    def open_onnxruntime(
+        path: Path, *, precision: Precision, batch: int, threads: int, cache: Path | None
+    ) -> Engine:
+        try:
+            import onnxruntime as ort
+        except ImportError as error:
+            raise Unavailable(f"onnxruntime is not installed ({error})") from error
+        if provider not in ort.get_available_providers():
+            raise Unavailable(f"this onnxruntime has no {provider}")
+        if precision == "bfloat16":
+            raise Unavailable("onnxruntime runs these networks in float32 only")
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        if threads:
+            options.intra_op_num_threads = threads
+        settings: dict[str, str] = {}
+        if provider == "TensorrtExecutionProvider" and cache is not None:
+            settings = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(cache)}
+        session = ort.InferenceSession(path, options, providers=[(provider, settings)])
+        if session.get_providers()[0] != provider:
+            raise Unavailable(f"{provider} did not start; is its driver installed?")
+        shapes = {port.name: (batch, *port.shape[1:]) for port in session.get_inputs()}
+        outputs = [port.name for port in session.get_outputs()]
+
+        def run(feeds: Mapping[str, F32]) -> dict[str, F32]:
+            return dict(zip(outputs, session.run(outputs, dict(feeds)), strict=True))
+
+        return Engine(f"onnxruntime {label} float32", shapes, run)
+
+    return open_onnxruntime
+
+
+# Name on the command line -> how it is opened. The order is the order in which `auto` tries.
+ENGINES: dict[str, Callable[..., Engine]] = {
+    "tensorrt": _onnxruntime("TensorrtExecutionProvider", "TensorRT"),
+    "cuda": _onnxruntime("CUDAExecutionProvider", "CUDA"),
+    "coreml": _onnxruntime("CoreMLExecutionProvider", "CoreML"),
+    "directml": _onnxruntime("DmlExecutionProvider", "DirectML"),
+    "openvino": open_openvino,
+    "onnxruntime": _onnxruntime("CPUExecutionProvider", "CPU"),
+}
+
+
+def load_engine(
+    path: Path,
+    engine: str = "auto",
+    precision: Precision = "auto",
+    *,
+    batch: int = 1,
+    threads: int = 0,
+    cache: Path | None = None,
+) -> Engine:
+    """Loads an ONNX network and runs it once.
+
+    Args:
+        path: the ``.onnx`` file; external data lies beside it.
+        engine: a name in `ENGINES`, or "auto".
+        precision: "auto" takes bfloat16 where the engine and the CPU compute in it.
+        batch: the batch size it will be called with.
+        threads: CPU threads; 0 = the engine's choice.
+        cache: folder for compiled networks; None = compile each time.
+
+    Raises:
+        UserError: the engine does not run here, or the file is not a network it can load.
+    """
+    if engine != "auto" and engine not in ENGINES:
+        raise UserError(f"unknown engine '{engine}'; choose one of: auto, {', '.join(ENGINES)}")
+    notes: list[str] = []
+    for name in ENGINES if engine == "auto" else (engine,):
+        try:
+            loaded = ENGINES[name](path, precision=precision, batch=batch, threads=threads, cache=cache)
+            loaded({key: np.zeros(shape, np.float32) for key, shape in loaded.inputs.items()})
+        except (Unavailable, RuntimeError) as error:  # both engines report a broken file as RuntimeError
+            notes.append(f"{name}: {' '.join(str(error).split())[:200]}")
+            continue
+        return Engine(loaded.name, loaded.inputs, loaded.run, tuple(notes))
+    raise UserError(f"no engine runs {path.name} ({'; '.join(notes)}); try --engine auto, or ./run.sh doctor")
