@@ -54,7 +54,7 @@ class LandmarkFilter:
     speed_cutoff: float = 3.0
 
     def steady(self, points: F32, t: float, state: Steadied | None) -> Steadied:
-        """Take float32 [N, 2] points of time ``t``; no state, or a time that does not advance, starts afresh."""
+        """Take float32 [N, 2] points of time ``t``; without a state before that time, start afresh."""
         if state is None or t <= state.t:
             return Steadied(t, points, np.zeros_like(points))
         dt = t - state.t
