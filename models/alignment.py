@@ -26,7 +26,10 @@ MOUTH_CORNERS = (61, 291)
 _BORDER = 0.1  # real pixels kept around the square before padding starts to matter
 _LEAST_PADDING = 0.3  # over which the padding fades to one colour
 _BLUR = 0.02  # standard deviation of the blur of the padding
+_FAR = 1.5  # beyond this all of the square lies outside the frame, and farther is no different
 _BLUR_PIXELS = 2.5  # the blur is made in a picture shrunk until its standard deviation is this
+
+_DETAIL = 1.4  # patch pixels per crop pixel kept for the warp: fewer would blur, more alias
 
 
 def quad(landmarks: F32) -> F64:
@@ -91,17 +94,15 @@ def crop(rgb: U8, to_crop: F64, size: int) -> U8:
     corners = transform_points(to_frame, outline)
     low, high = corners.min(axis=0), corners.max(axis=0)
 
-    # 1. The part of the frame under the square, shrunk by whole pixels until it is within 2x of the crop.
-    shrink = max(1, int(side // size))
+    # 1. The part of the frame under the square, averaged over whole blocks of pixels.
+    shrink = max(1, int(side / size / _DETAIL))
     patch, to_patch = _shrunk_region(rgb, low, high, shrink, margin=2 * shrink)
 
     # 2. Padding, only when the square leaves the frame.
     frame_height, frame_width = rgb.shape[:2]
-    overhang = np.array(
-        [-0.5 - low[0], -0.5 - low[1], high[0] - (frame_width - 0.5), high[1] - (frame_height - 0.5)]
-    )
+    overhang = np.array([-0.5 - low[0], -0.5 - low[1], high[0] - (frame_width - 0.5), high[1] - (frame_height - 0.5)])
     if overhang.max() > 0:
-        patch, offset = _pad_softly(patch, np.maximum(overhang, 0) / shrink, side / shrink)
+        patch, offset = _pad_softly(patch, np.clip(overhang, 0, _FAR * side) / shrink, side / shrink)
         to_patch[:, 2] += offset
 
     # 3. One warp. A minifying one goes to twice the size first, so that averaging 2x2 is the antialiasing.
