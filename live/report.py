@@ -85,6 +85,7 @@ class Report:
         fps: frames shown per second of that time.
         milliseconds: distribution by stage; ``capture_to_sink`` is from capture to the last sink's return.
         messages: what went wrong on the way, with how often.
+        failures: outputs that failed and were given up while the run went on.
     """
 
     command: list[str]
@@ -100,6 +101,7 @@ class Report:
     models: list[ModelInfo]
     machine: Machine
     messages: dict[str, int] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
 
 
 def describe_machine() -> Machine:

@@ -18,7 +18,7 @@ def _checks(height: int, width: int) -> U8:
 
 
 CAMERA = _checks(480, 640)
-MORPHED: U8 = np.full((256, 256, 3), (200, 30, 30), np.uint8)
+MORPHED: U8 = np.full((480, 640, 3), (200, 30, 30), np.uint8)
 
 
 def _detail(picture: U8) -> float:
@@ -29,14 +29,14 @@ def _detail(picture: U8) -> float:
 @pytest.mark.parametrize("since", [0.0, 0.1, 0.6, 30.0])
 def test_the_camera_picture_never_flashes_through(policy: str, since: float) -> None:
     _, state = open_cover(policy, CAMERA, MORPHED, 1.0, CoverState())
-    shown, state = close_cover(policy, CAMERA, (256, 256), 1.0 + since, state)
+    shown, state = close_cover(policy, CAMERA, 1.0 + since, state)
     assert shown.shape == MORPHED.shape
     assert _detail(shown) < 160 if policy == "slate" else _detail(shown) < 30  # a slate has letters
 
 
 @pytest.mark.parametrize("policy", ["blur", "hold", "slate"])
 def test_before_the_first_face_the_camera_picture_is_covered(policy: str) -> None:
-    shown, _ = close_cover(policy, CAMERA, (640, 480), 0.0, CoverState())
+    shown, _ = close_cover(policy, CAMERA, 0.0, CoverState())
     assert shown.shape == (480, 640, 3)
     assert np.abs(shown.astype(int) - CAMERA).mean() > 50
 
@@ -45,7 +45,7 @@ def test_blur_fades_in_half_a_second_and_back() -> None:
     _, state = open_cover("blur", CAMERA, MORPHED, 0.0, CoverState())
     reddish = []
     for step in range(1, 13):
-        shown, state = close_cover("blur", CAMERA, (256, 256), step * 0.05, state)
+        shown, state = close_cover("blur", CAMERA, step * 0.05, state)
         reddish.append(float(shown[..., 0].mean() - shown[..., 1].mean()))
     assert all(later <= earlier for earlier, later in itertools.pairwise(reddish))
     assert reddish[0] > 100  # the first frame without a face still shows the morphed one
@@ -58,12 +58,12 @@ def test_blur_fades_in_half_a_second_and_back() -> None:
 
 def test_hold_shows_the_last_morphed_picture() -> None:
     _, state = open_cover("hold", CAMERA, MORPHED, 0.0, CoverState())
-    shown, _ = close_cover("hold", CAMERA, (256, 256), 60.0, state)
+    shown, _ = close_cover("hold", CAMERA, 60.0, state)
     assert np.array_equal(shown, MORPHED)
 
 
 def test_pass_shows_the_camera() -> None:
-    shown, _ = close_cover("pass", CAMERA, (256, 256), 0.0, CoverState())
+    shown, _ = close_cover("pass", CAMERA, 0.0, CoverState())
     assert np.array_equal(shown, CAMERA)
 
 

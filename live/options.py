@@ -1,0 +1,241 @@
+"""The command line: what may be asked for, read and checked before anything is opened or written."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from live.cover import POLICIES
+from live.effects import DeformSpec, parse_deform, parse_direction
+from live.render import RENDERERS
+from live.video import FORMATS
+from models.errors import UserError
+from models.runtime import ENGINES
+from models.zoo import SIZES
+
+DEVICE_OUTPUTS = ("auto", "window", "virtual-camera", "null")
+LISTS = ("directions", "cameras", "outputs")
+
+EPILOG = """\
+examples:
+  ./run.sh --direction smile                          the first camera, in a window, smiling
+  ./run.sh --direction smile=2 --direction age=-1     twice the smile, a little younger
+  ./run.sh --direction path/to/published.pt=3         a StyleGAN2-FFHQ direction from elsewhere
+  ./run.sh --deform                                   a slow wave through the face
+  ./run.sh --deform 4-9=0.8@0.5                       layers 4 to 9, 0.8 deep, a wave every 2 seconds
+  ./run.sh --source clip.mp4 --output smiling.mp4 --mode paste --direction smile
+  ./run.sh --output window --output virtual-camera    a mirror that video calls can use as a camera
+  ./run.sh --source demo --output null --seconds 20 --report speed.json
+  ./run.sh doctor                                     says, line by line, what works here
+  ./run.sh pull                                       fetches and verifies the models, nothing else
+
+In the window, h shows the keys; q or Esc ends. Ctrl-C ends a run without a window: outputs are finished
+properly and the exit code is 0. A bad argument or a missing file or device: one line, exit code 2.
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """A checked command line.
+
+    Attributes:
+        source: camera number or device path, file, URL, "demo" or "auto".
+        outputs: "auto", "window", "virtual-camera[:DEVICE]", "null" or a video file's path; at least one.
+        directions: (name or path, strength) in the order given.
+        deform: the deform loop that is on from the start; None = none is.
+        mode: a name in live.render.RENDERERS.
+        size: pixels of the generator's square picture.
+        engine: a name in models.runtime.ENGINES, or "auto".
+        on_lost: a name in live.cover.POLICIES.
+        seconds: stop after so much time; None = no limit.
+        frames: stop after so many frames shown; None = no limit.
+        report: where the JSON report goes; None = none.
+        listing: what to list instead of running; None = run.
+        debug: show tracebacks.
+    """
+
+    source: str = "auto"
+    outputs: tuple[str, ...] = ("auto",)
+    directions: tuple[tuple[str, float], ...] = ()
+    deform: DeformSpec | None = None
+    mode: str = "portrait"
+    size: int = 256
+    engine: str = "auto"
+    on_lost: str = "blur"
+    seconds: float | None = None
+    frames: int | None = None
+    report: Path | None = None
+    listing: str | None = None
+    debug: bool = False
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one line, without the usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Turns argparse's complaint into the one kind of error."""
+        raise UserError(f"{message}; see --help")
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    """Reads `arguments` and checks what can be checked without opening anything.
+
+    Raises:
+        UserError: something is wrong with one of them.
+    """
+    given = _parser().parse_args(arguments)
+    options = Options(
+        source=given.source,
+        outputs=tuple(given.output or ["auto"]),
+        directions=tuple(parse_direction(text) for text in given.direction or []),
+        deform=None if given.deform is None else parse_deform(given.deform),
+        mode=given.mode,
+        size=given.size,
+        engine=given.engine,
+        on_lost=given.on_lost,
+        seconds=None if given.seconds is None else _seconds(given.seconds),
+        frames=None if given.frames is None else _frames(given.frames),
+        report=given.report,
+        listing=given.list,
+        debug=given.debug,
+    )
+    if options.listing is None:
+        _check_outputs(options)
+        if options.report is not None:
+            _check_writable(options.report, "--report")
+    return options
+
+
+def is_file_output(output: str) -> bool:
+    """True if `output` names a file, not a device."""
+    return output.partition(":")[0] not in DEVICE_OUTPUTS
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(
+        prog="python -m live",
+        description="Morphs the face before the camera, live, in the latent space of a StyleGAN.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    option = parser.add_argument
+    option(
+        "--source",
+        default="auto",
+        metavar="SOURCE",
+        help="camera number or /dev/videoN, video or image file, URL, demo (a moving face that belongs to "
+        "nobody), or auto: the first camera, else demo (default)",
+    )
+    option(
+        "--output",
+        action="append",
+        metavar="OUTPUT",
+        help="window, virtual-camera, FILE.mp4 / .mkv / .avi, null, or auto: a window if there is a display, "
+        "else 10 s into an MP4 (default); may be given several times",
+    )
+    option(
+        "--direction",
+        action="append",
+        metavar="NAME[=X]",
+        help="an edit and its strength, 1 if not given, sensible from -3 to 3; NAME is one of --list "
+        "directions or a .npz, .npy or .pt file; may be given several times",
+    )
+    option(
+        "--deform",
+        nargs="?",
+        const="",
+        metavar="[LAYERS][=DEPTH@HZ]",
+        help="a deform loop: W+ layers such as 4-9 of 0-17, swung DEPTH far, HZ times a second",
+    )
+    option(
+        "--mode",
+        choices=tuple(RENDERERS),
+        default="portrait",
+        help="portrait: the generated face itself; paste: the face placed back into the frame (default: %(default)s)",
+    )
+    option(
+        "--size",
+        type=int,
+        choices=SIZES,
+        default=256,
+        help="pixels of the generated face (default: %(default)s)",
+    )
+    option(
+        "--engine",
+        choices=("auto", *ENGINES),
+        default="auto",
+        help="what runs the networks; auto: the fastest that works (default)",
+    )
+    option(
+        "--on-lost",
+        choices=tuple(POLICIES),
+        default="blur",
+        help="what to show while no face is found: fade to a blur (default), hold the last picture, a slate, "
+        "or pass the bare camera picture",
+    )
+    option("--seconds", type=float, metavar="S", help="stop after so many seconds")
+    option("--frames", type=int, metavar="N", help="stop after so many frames")
+    option(
+        "--report",
+        type=Path,
+        metavar="FILE.json",
+        help="write counts, timings, model hashes and the machine to a file",
+    )
+    option("--list", choices=LISTS, help="list what there is, and end")
+    option("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _seconds(seconds: float) -> float:
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise UserError(f"--seconds {seconds:g}: must be a number above 0")
+    return seconds
+
+
+def _frames(frames: int) -> int:
+    if frames < 1:
+        raise UserError(f"--frames {frames}: must be 1 or more")
+    return frames
+
+
+def _check_outputs(options: Options) -> None:
+    source = Path(options.source)
+    for output in options.outputs:
+        if options.outputs.count(output) > 1:
+            raise UserError(f"--output {output} is given twice; give each output once")
+        if output == "auto" and len(options.outputs) > 1:
+            raise UserError("--output auto stands alone; name each output instead")
+        if not is_file_output(output):
+            continue
+        path = Path(output)
+        if path.suffix.lower() not in FORMATS:
+            raise UserError(
+                f"--output {output}: not an output; expected window, virtual-camera, null, auto "
+                f"or a file ending in {', '.join(FORMATS)}"
+            )
+        _check_writable(path, "--output")
+        if source.exists() and path.exists() and path.samefile(source):
+            raise UserError(f"--output {output} is the source itself; give the output another name")
+    if options.report is not None and str(options.report) in {options.source, *options.outputs}:
+        raise UserError(f"--report {options.report} is the source or an output too; give it another name")
+
+
+def _check_writable(path: Path, option: str) -> None:
+    """Makes sure that `path` could be written, without touching it."""
+    if path.is_dir():
+        raise UserError(f"{option} {path} is a folder; give the name of a file in it")
+    if not path.parent.is_dir():
+        raise UserError(f"{option} {path}: there is no folder {path.parent}; make it first")
+    try:
+        if path.exists():
+            path.open("r+b").close()
+        else:  # permission bits tell nothing of read-only and virtual file systems; a nameless file does
+            tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise UserError(f"{option} {path}: cannot write there ({error.strerror}); choose another place") from error
