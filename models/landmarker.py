@@ -45,6 +45,7 @@ _WHOLE_CONFIDENCE = 0.3
 _TILE_CONFIDENCE = 0.5
 _PRESENCE = 0.5
 _TILES_PER_FRAME = 3  # looked at in each video frame without a face: 8 ms
+_SMALL = 0.2  # share of the picture's longer side below which a face is only roughly placed
 _SAME_FACE = 0.3  # overlap above which two finds are one face
 
 
@@ -124,7 +125,10 @@ class Landmarker:
                 that does not increase is taken as that, too. Without meaning for single pictures.
         """
         if not self._video:
-            faces = self._run(self._main, rgb, whole(rgb), None) or self._search(rgb, None)
+            faces = self._run(self._main, rgb, whole(rgb), None)
+            if any(face_size(face.landmarks) < _SMALL * max(rgb.shape[:2]) for face in faces):
+                faces = self._distinct(rgb, faces, [])
+            faces = faces or self._search(rgb, None)
         else:
             faces = self._follow(rgb, max(self._clock + 1, timestamp_ms or 0))
         return sorted(faces, key=lambda face: -face_size(face.landmarks))[: self._max_faces]
@@ -158,8 +162,6 @@ class Landmarker:
             rgb: uint8 [H, W, 3].
             budget: how many parts to look at, going on where the last search ended. None = all.
         """
-        if self._tiles is None:
-            self._tiles = self._create(vision.RunningMode.IMAGE, _TILE_CONFIDENCE)
         levels = search_levels(rgb)
         if budget is not None:
             tiles = [tile for level in levels for tile in level]
@@ -168,15 +170,27 @@ class Landmarker:
         for level in levels:
             found: list[Detection] = []
             for tile in level:
-                for glimpse in self._run(self._tiles, rgb, tile, None):
-                    # The tile may cut the face: only a window around it shows where its points really are.
-                    window = around(glimpse.landmarks)
-                    for face in self._run(self._tiles, rgb, window, None)[:1]:
-                        if all(overlap(face.landmarks, other.landmarks) < _SAME_FACE for other in found):
-                            found.append(face)
+                found = self._distinct(rgb, self._run(self._look_closer(), rgb, tile, None), found)
             if found:
                 return found
         return []
+
+    def _distinct(self, rgb: U8, glimpses: list[Detection], found: list[Detection]) -> list[Detection]:
+        """Add to the faces found those of which a part of the picture, or one too small, gave a glimpse.
+
+        The part may cut the face, and a small one is only roughly placed: a window around it shows where its
+        points really are.
+        """
+        for glimpse in glimpses:
+            for face in self._run(self._look_closer(), rgb, around(glimpse.landmarks), None)[:1]:
+                if all(overlap(face.landmarks, other.landmarks) < _SAME_FACE for other in found):
+                    found = [*found, face]
+        return found
+
+    def _look_closer(self) -> Any:  # noqa: ANN401
+        if self._tiles is None:
+            self._tiles = self._create(vision.RunningMode.IMAGE, _TILE_CONFIDENCE)
+        return self._tiles
 
     def _run(self, task: Any, rgb: U8, window: Window, now: int | None) -> list[Detection]:  # noqa: ANN401
         image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=window.cut(rgb))
