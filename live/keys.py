@@ -56,14 +56,14 @@ class Command:
 BINDINGS: tuple[Binding, ...] = (
     Binding(Action.TOGGLE_DIRECTION, tuple("123456789"), "1 - 9", "direction on or off"),
     # "=" is the key of "+" on US keyboards, without shift.
-    Binding(Action.STRONGER, ("+", "="), "+", "last direction stronger", repeats=True),
-    Binding(Action.WEAKER, ("-", "_"), "-", "last direction weaker", repeats=True),
-    Binding(Action.TOGGLE_DEFORM, ("d",), "D", "deform loop on or off"),
+    Binding(Action.STRONGER, ("+", "="), "+", "the last one stronger", repeats=True),
+    Binding(Action.WEAKER, ("-", "_"), "-", "the last one weaker", repeats=True),
+    Binding(Action.TOGGLE_DEFORM, ("d",), "D", "deform on or off"),
     Binding(Action.NEXT_MODE, ("m",), "M", "next mode"),
-    Binding(Action.COMPARE, ("space",), "Space", "camera picture: press or hold"),
+    Binding(Action.COMPARE, ("space",), "Space", "show the camera"),
     Binding(Action.SNAPSHOT, ("s",), "S", "save a snapshot"),
-    Binding(Action.RECORD, ("r",), "R", "start or stop recording"),
-    Binding(Action.HELP, ("h",), "H", "this help"),
+    Binding(Action.RECORD, ("r",), "R", "record / stop"),
+    Binding(Action.HELP, ("h",), "H", "help"),
     Binding(Action.FULL_SCREEN, ("f",), "F", "full screen"),
     Binding(Action.QUIT, ("q", "escape"), "Q, Esc", "quit"),
 )
@@ -113,11 +113,14 @@ class Keyboard:
 
 
 def help_rows(directions: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """(label, description) of every key that does something while these directions are loaded, in order."""
+    """(label, description) of every key that does something while these directions are loaded, in order.
+
+    A direction's key has the direction's name for a description.
+    """
     rows: list[tuple[str, str]] = []
     for binding in BINDINGS:
         if binding.action is Action.TOGGLE_DIRECTION:
-            rows += [(key, f"{name} on or off") for key, name in zip(binding.keys, directions, strict=False)]
+            rows += zip(binding.keys, directions, strict=False)
         elif directions or binding.action not in (Action.STRONGER, Action.WEAKER):
             rows.append((binding.label, binding.description))
     return tuple(rows)
