@@ -17,7 +17,7 @@ from export.fidelity import LAYER_GROUPS, Sample, compare, r2_by_layers, summari
 from export.measure import Measures
 
 
-def sample(**changes: Any) -> Sample:
+def sample(**changes: Any) -> Sample:  # noqa: ANN401
     """A face whose eyes are 60 px apart, in a flat grey picture."""
     rng = np.random.default_rng(0)
     landmarks = rng.uniform(60, 190, (478, 2)).astype(np.float32)
@@ -34,7 +34,7 @@ def sample(**changes: Any) -> Sample:
     return dataclasses.replace(base, **changes)
 
 
-def shifted(base: Sample, **changes: Any) -> Sample:
+def shifted(base: Sample, **changes: Any) -> Sample:  # noqa: ANN401
     """`base` with fields of its detection replaced."""
     detection = dataclasses.replace(base.measures.detection, **changes)
     return dataclasses.replace(base, measures=dataclasses.replace(base.measures, detection=detection))
