@@ -36,8 +36,9 @@ class Format:
     container_options: dict[str, str]
 
 
-# Quality is fixed, the bit rate follows the picture. "zerolatency" keeps no frames back: a steady pace.
-_H264 = {"preset": "veryfast", "crf": "20", "tune": "zerolatency"}
+# Quality is fixed, the bit rate follows the picture. "ultrafast" takes two thirds of the time of "veryfast", for
+# more bits at the same quality; "zerolatency" keeps no frames back: a steady pace.
+_H264 = {"preset": "ultrafast", "crf": "18", "tune": "zerolatency"}
 
 FORMATS: dict[str, Format] = {
     # Fragments while it is written, so that even a killed process leaves a playable file; plain once closed.
@@ -93,7 +94,7 @@ class VideoFile:
             ) from error
 
     def send(self, frame: Frame) -> None:
-        """Take one frame; encodes the one before it, which takes milliseconds (about 3 at 640x480)."""
+        """Take one frame; encodes the one before it, which takes milliseconds (about 4 at 640x480)."""
         if self._first is None:
             self._first = frame.captured
         # A clock that stands still or runs back (a looped source) must not stop the film.
