@@ -120,15 +120,13 @@ PYTHON
 }
 
 show_progress() { # pip's output on standard input: says what takes time
-    local line name
+    local line wheel='Downloading (.*/)?([^-/ ]+)-([^-]+)-[^ ]*\.whl (\(.*\))'
     while IFS= read -r line; do
-        case $line in
-        *' Downloading '*.whl*)
-            name="${line##* Downloading }"
-            say "  ${name%%-py3*}"
-            ;;
-        'Installing collected packages: '*) say '  unpacking; this takes a minute' ;;
-        esac
+        if [[ $line =~ $wheel ]]; then
+            say "  ${BASH_REMATCH[2]} ${BASH_REMATCH[3]} ${BASH_REMATCH[4]}"
+        elif [[ $line == 'Installing collected packages: '* ]]; then
+            say '  unpacking; this takes a minute'
+        fi
     done
 }
 
