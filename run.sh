@@ -171,6 +171,7 @@ install() { # PYTHON EXTRA ...
     mv -f -- "$stamp.new" "$stamp"
 }
 
+# shellcheck disable=SC2120 # tests/run.sh passes extras
 set_up() { # EXTRA ...: makes the environment have the application, its device's extra and these
     local device python extra extras
     device="$(choose_device)"

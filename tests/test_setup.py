@@ -39,18 +39,17 @@ dev = ["linter"]
 """
 
 # The smallest build backend: an editable install is a wheel whose .pth file names the checkout.
-BACKEND = """\
-import ast, pathlib, re, zipfile
+BACKEND = r"""import ast, pathlib, re, zipfile
 
 def build_editable(wheel_directory, config_settings=None, metadata_directory=None):
     file = "morphcam-0.1.0-py3-none-any.whl"
     lists = re.findall(r"^(\w+) = (\[.*\])$", pathlib.Path("pyproject.toml").read_text(), re.MULTILINE)
-    metadata = "Metadata-Version: 2.1\\nName: morphcam\\nVersion: 0.1.0\\n"
+    metadata = "Metadata-Version: 2.1\nName: morphcam\nVersion: 0.1.0\n"
     for extra, names in lists:
         condition = "" if extra == "dependencies" else f"; extra == '{extra}'"
-        metadata += f"Provides-Extra: {extra}\\n" if condition else ""
-        metadata += "".join(f"Requires-Dist: {name}{condition}\\n" for name in ast.literal_eval(names))
-    wheel = "Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
+        metadata += f"Provides-Extra: {extra}\n" if condition else ""
+        metadata += "".join(f"Requires-Dist: {name}{condition}\n" for name in ast.literal_eval(names))
+    wheel = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     with zipfile.ZipFile(pathlib.Path(wheel_directory, file), "w") as archive:
         archive.writestr("morphcam.pth", str(pathlib.Path.cwd()))
         archive.writestr("morphcam-0.1.0.dist-info/METADATA", metadata)
@@ -298,12 +297,9 @@ def test_machine_without_a_new_python_is_told_so(project: Project, tmp_path: Pat
     assert run.said.count("\n") == 1
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux leaves these libraries to the system")
 def test_missing_system_libraries_are_named_by_package() -> None:
-    """The names are checked by the loader itself: one that exists everywhere, one that exists nowhere."""
-    script = (
-        'source "$1/run.sh"; system_libraries="libc.so.6=libc6 libnosuch.so.9=nosuch9"; find_missing_libraries "$2"'
-    )
-    command = ["bash", "-c", script, "bash", str(ROOT), sys.executable]
-    if not sys.platform.startswith("linux"):
-        pytest.skip("only Linux leaves these libraries to the system")
+    script = 'source "$1/run.sh"; system_libraries="$3"; find_missing_libraries "$2"'
+    libraries = "libc.so.6=libc6 libnosuch.so.9=nosuch9"
+    command = ["bash", "-c", script, "bash", str(ROOT), sys.executable, libraries]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "nosuch9\n"
