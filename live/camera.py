@@ -96,9 +96,7 @@ class CameraSource:
         if grabber is None or first is None:
             if grabber is not None:
                 grabber.close()
-            raise UserError(
-                f"{self.name} gives no picture; {_ADVICE.get(platform.system(), _ADVICE['linux'])}"
-            )
+            raise UserError(f"{self.name} gives no picture; {_ADVICE.get(platform.system(), _ADVICE['Linux'])}")
         self._grabber = grabber
         self._first: Frame | None = Frame(first, 0, time.perf_counter())
         self._seq = 0
@@ -110,9 +108,7 @@ class CameraSource:
         code = int(grabber.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF
         fourcc = code.to_bytes(4, "little").decode("ascii", "replace")
         pixels = f" {fourcc}" if re.fullmatch(r"[A-Za-z0-9]{4}", fourcc) else ""
-        self.note = (
-            f"{self.name}{title}: {self.size[0]}x{self.size[1]}{pixels} at {self.fps:.4g} frames a second"
-        )
+        self.note = f"{self.name}{title}: {self.size[0]}x{self.size[1]}{pixels} at {self.fps:.4g} frames a second"
 
     def __enter__(self) -> CameraSource:
         return self
@@ -176,7 +172,7 @@ def _check_device(spec: str, device: Path) -> None:
             f"there is no camera {spec}; "
             + (f"there are: {known}" if known else "this machine has none: plug one in, or use --source demo")
         )
-    if not device.is_char_device():
+    if not (SYSFS / device.name).exists():
         raise UserError(f"{spec} is not a camera; expected a number or a device such as /dev/video0")
     if not os.access(device, os.R_OK | os.W_OK):
         raise UserError(

@@ -131,24 +131,30 @@ class StreamSource:
         rgb = self._grabber.read()
         if rgb is None:
             if self.live:
-                raise SourceLost(
-                    f"the stream {self.name} stopped; check the network and the camera, start again"
-                )
+                raise SourceLost(f"the stream {self.name} stopped; check the network and the camera, start again")
             return None
         self._seq += 1
         return Frame(rgb, self._seq, time.perf_counter())
 
 
 def _open_clip(path: Path) -> Grabber:
-    grabber = Grabber(str(path), cv2.CAP_FFMPEG)
-    if not grabber.opened:
-        empty = path.stat().st_size == 0
+    try:
+        with path.open("rb") as file:
+            start = file.read(1024)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    empty = not start
+    # FFmpeg makes pictures of any text, a letter a block.
+    grabber = None if empty or _is_text(start) else Grabber(str(path), cv2.CAP_FFMPEG)
+    if grabber is None or not grabber.opened:
         raise UserError(
-            f"{path} is empty"
-            if empty
-            else f"{path} is not a video or breaks off; expected MP4, MKV, AVI or MOV"
+            f"{path} is empty" if empty else f"{path} is not a video or breaks off; expected MP4, MKV, AVI or MOV"
         )
     return grabber
+
+
+def _is_text(start: bytes) -> bool:
+    return all(byte >= 32 or byte in b"\t\n\r\f" for byte in start)
 
 
 def _reaches(path: Path, frame: int) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import skimage.data
 
+from live.grab import quiet
 from models import registry
 from models.arrays import U8
 
@@ -39,7 +40,8 @@ def carphone() -> Path:
 @pytest.fixture(scope="session")
 def carphone_frames(carphone: Path) -> list[U8]:
     """All frames of the clip, uint8 [144, 176, 3] RGB."""
-    capture = cv2.VideoCapture(str(carphone))
+    with quiet():  # FFmpeg takes the log level of its first use
+        capture = cv2.VideoCapture(str(carphone))
     frames = []
     while True:
         given, bgr = capture.read()
