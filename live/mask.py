@@ -26,6 +26,7 @@ EYE_REGIONS = (
 _TOP = 0.86  # below the hairline, which the oval may touch
 _SIDES = 0.93  # the generated cheek may be a little narrower than the camera's
 _CHIN = 1.03  # a generated mouth that opens takes the chin down with it
+_CORE = 0.2  # depth from which on the face is the generated one, come what may, as a share of its width
 _FEATHER = 0.075  # half the width of the soft edge, as a share of the oval's width
 
 
@@ -37,6 +38,7 @@ class Region:
         rows, columns: slices of the frame.
         alpha: float32 [h, w] in [0, 1], how much of the generated face is seen; 0 all along the border that
             is not the frame's own.
+        core: float32 [h, w] in [0, 1], 0 at the mask's edge, 1 deep inside.
         skin: float32 [h, w] in [0, 1], where both faces show skin: the mask without lips, eyes and brows.
         scale: width of the face's oval in pixels.
     """
@@ -44,6 +46,7 @@ class Region:
     rows: slice
     columns: slice
     alpha: F32
+    core: F32
     skin: F32
     scale: float
 
@@ -78,6 +81,7 @@ def face_region(landmarks: F32, to_crop: F64, frame_shape: tuple[int, int]) -> R
     filled = np.zeros((size[1], size[0]), np.uint8)
     _fill(filled, outline - low, 255)
     alpha = _soften(filled, reach)
+    core = np.clip(2 * _soften(filled, max(1, round(_CORE * scale))) - 1, 0, 1)
     skin = np.asarray(cv2.erode(filled, np.ones((3, 3), np.uint8), iterations=reach // 2), np.uint8)
     for part in (LIPS, *EYE_REGIONS):
         points = landmarks[list(part)].astype(np.float64)
@@ -88,6 +92,7 @@ def face_region(landmarks: F32, to_crop: F64, frame_shape: tuple[int, int]) -> R
         rows=slice(int(top), int(bottom)),
         columns=slice(int(left), int(right)),
         alpha=np.ascontiguousarray(alpha[inside]),
+        core=core[inside],
         skin=skin[inside].astype(np.float32) * np.float32(1 / 255),
         scale=scale,
     )

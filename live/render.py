@@ -11,6 +11,7 @@ import numpy as np
 from live.colour import match_colour
 from live.frame import AlignedCrop, FaceTrack, Frame
 from live.mask import Region, face_region
+from live.seam import agreement
 from models.alignment import invert
 from models.arrays import F32, F64, U8
 
@@ -68,7 +69,8 @@ class Paste:
         camera *= np.float32(1 / 255)
         generated = _place(portrait, _to_portrait(crop, portrait.shape[-1]), region)
         matched = match_colour(generated, camera, region.skin, region.scale)
-        camera += (matched - camera) * region.alpha[..., None]
+        alpha = region.alpha * agreement(matched, camera, region.core)
+        camera += (matched - camera) * alpha[..., None]
         shown = frame.rgb.copy()
         shown[region.rows, region.columns] = _to_bytes(camera)
         return replace(frame, rgb=shown)

@@ -163,6 +163,25 @@ def test_no_seam_shows_where_the_generated_face_ends(scene: Scene) -> None:
     assert pasted.mean() <= camera.mean() + 0.5
 
 
+def test_a_generated_head_that_is_narrower_does_not_bring_its_background(scene: Scene) -> None:
+    """White where the camera shows the rim of a cheek: the cheek stays; deep inside, white is shown."""
+    region = face_region(scene.track.landmarks, scene.crop.to_crop, (480, 640))
+    assert region is not None
+    portrait = scene.crop.image.copy()
+    left_of_face, right_of_face = (scene.crop.landmarks[0, index, 0] * CROP for index in (234, 454))
+    width = right_of_face - left_of_face
+    portrait[..., : int(left_of_face + 0.12 * width)] = 1.0
+    nose = np.rint(scene.crop.landmarks[0, 1] * CROP).astype(int)
+    portrait[..., nose[1] - 8 : nose[1] + 8, nose[0] - 8 : nose[0] + 8] = 1.0
+    shown = render("paste", scene, portrait).rgb[region.rows, region.columns].astype(int)
+    camera = scene.frame.rgb[region.rows, region.columns].astype(int)
+    row = camera.shape[0] // 2
+    rim = np.s_[row - 10 : row + 10, : camera.shape[1] // 6]
+    assert (shown[rim] - camera[rim]).max() < 65  # over 100 that without a look at the camera
+    tip = np.rint(scene.track.landmarks[1]).astype(int) - (region.columns.start, region.rows.start)
+    assert shown[tip[1], tip[0]].min() > 200
+
+
 def test_the_mask_holds_the_face_and_leaves_the_hair(scene: Scene) -> None:
     mask, points = alpha(scene), np.rint(scene.track.landmarks).astype(int)
     for index in (1, 13, 14, 33, 133, 263, 362, 61, 291, 50, 280):  # nose, lips, eyes, cheeks
