@@ -12,12 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from live.demo import DemoSource
 from live.effects import EffectStack
 from live.frame import Frame
+from live.loading import Models, load_effects, load_models, make_demo
 from live.options import Options
 from live.pipeline import Pipeline
-from live.session import Models, load_effects, load_models
 from live.sink import list_outputs
 from live.source import list_cameras
 from live.timing import Timings
@@ -25,7 +24,6 @@ from live.track import FaceTracker
 from live.video import VideoFile
 from models import registry
 from models.errors import UserError
-from models.zoo import load_mapping
 
 OLDEST_PYTHON = (3, 10)
 WARM_UP_FRAMES = 5
@@ -116,7 +114,7 @@ def _chain(models: Models) -> Check:
     """Sends frames of the demo through every stage; the first ones are slower and do not count."""
     timings = Timings()
     try:
-        source = DemoSource(models.generator.synthesize, load_mapping().map, live=False)
+        source = make_demo(models, live=False)
         with FaceTracker(models.landmarker, fps=source.fps) as tracker:
             pipeline = Pipeline(
                 tracker=tracker,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from live.capture import Capture
 from live.frame import Frame
 from live.mailbox import Mailbox
+from live.observer import Moment, Observer
 from live.pipeline import Composite, Pipeline
 from live.report import FrameCounts
 from live.sink import Sink
@@ -30,40 +31,6 @@ class Limits:
 
     seconds: float | None = None
     frames: int | None = None
-
-
-@dataclass(frozen=True)
-class Moment:
-    """One turn of the loop, for the observer.
-
-    Attributes:
-        t: seconds since the first frame: of the recording for files, of the clock for live sources.
-        camera: the frame as captured; None = none came since the last turn.
-        composite: what was made of it; None = as above.
-        counts: so far.
-        fps: frames shown per second, lately.
-        latency_ms: from capture to the composite's arrival at the outputs, of the frame before.
-    """
-
-    t: float
-    camera: Frame | None
-    composite: Composite | None
-    counts: FrameCounts
-    fps: float
-    latency_ms: float
-
-
-class Observer:
-    """Sees every turn of the loop and may end it, as a window does. This one does nothing."""
-
-    on_screen = False  # True = it shows the composites, so that recordings run at their own speed
-
-    def see(self, moment: Moment) -> bool:
-        """Called once a turn on the thread of ``Loop.run``; False = stop."""
-        return True
-
-    def tell(self, message: str) -> None:
-        """Takes a message for the person in front of the screen."""
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def parse(arguments: Sequence[str]) -> Options:
     options = Options(
         source=given.source,
         outputs=tuple(given.output or ["auto"]),
-        directions=tuple(parse_direction(text) for text in given.direction or []),
+        directions=_directions(given.direction or []),
         deform=None if given.deform is None else parse_deform(given.deform),
         mode=given.mode,
         size=given.size,
@@ -190,6 +190,13 @@ def _parser() -> argparse.ArgumentParser:
     option("--list", choices=LISTS, help="list what there is, and end")
     option("--debug", action="store_true", help="show the traceback of an error")
     return parser
+
+
+def _directions(texts: Sequence[str]) -> tuple[tuple[str, float], ...]:
+    directions = dict(parse_direction(text) for text in texts)
+    if len(directions) < len(texts):
+        raise UserError("--direction names one direction twice; give each once, with its strength: NAME=X")
+    return tuple(directions.items())
 
 
 def _seconds(seconds: float) -> float:

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from live.effects import DeformLoop, DirectionEffect
-from live.engine import Moment, Observer
 from live.frame import Frame
 from live.hud import ActiveEffect, Hud, draw
 from live.keys import Action, Command, Keyboard, help_rows
+from live.observer import Moment, Observer
 from live.pipeline import Pipeline
 from live.recorder import Recorder
 from live.render import RENDERERS

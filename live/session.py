@@ -5,17 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 import psutil
 
 from live.demo import DemoSource
-from live.effects import DeformLoop, DeformSpec, DirectionEffect, EffectStack
-from live.engine import Limits, Loop, Observer
+from live.engine import Limits, Loop, Outcome
+from live.loading import Models, load_effects, load_models, make_demo
+from live.observer import Observer
 from live.options import Options, is_file_output
 from live.pipeline import Pipeline
 from live.recorder import Recorder
@@ -28,48 +29,11 @@ from live.timing import Timings
 from live.track import FaceTracker
 from live.window import Window, missing_display
 from models import registry
-from models.directions import load_direction, shipped_directions
 from models.runtime import Engine
-from models.zoo import Encoder, Generator, load_encoder, load_generator, load_mapping
 
 ENDLESS_SECONDS = 10.0  # of a recording that would never end by itself
 USED_ARTEFACTS = ("synthesis-bin", "face-landmarker")
 SIGHTS = ("window", "virtual-camera")  # outputs somebody watches while they are made
-
-
-@dataclass(frozen=True)
-class Models:
-    """The networks of a run."""
-
-    generator: Generator
-    encoder: Encoder
-    landmarker: Path
-
-
-def load_effects(options: Options) -> EffectStack:
-    """The effects asked for, switched on, then all the others there are, switched off for keys to switch on.
-
-    Raises:
-        UserError: an unknown direction or a bad file.
-    """
-    asked = [DirectionEffect(load_direction(name), strength) for name, strength in options.directions]
-    names = {effect.name for effect in asked}
-    others = [name for name in shipped_directions() if name not in names]
-    deform = DeformLoop(options.deform or DeformSpec(), active=options.deform is not None)
-    return EffectStack([*asked, *(DirectionEffect(load_direction(name), active=False) for name in others), deform])
-
-
-def load_models(size: int, engine: str) -> Models:
-    """Loads the networks, two at once: each spends much of its time on one core.
-
-    Raises:
-        UserError: a model is missing or damaged, or the engine does not run here.
-    """
-    landmarker = registry.path("face-landmarker")
-    with ThreadPoolExecutor(2, "load") as pool:
-        encoder = pool.submit(load_encoder, engine)
-        generator = load_generator(size, engine)
-        return Models(generator, encoder.result(), landmarker)
 
 
 def resolve_outputs(options: Options, say: Callable[[str], None]) -> Options:
@@ -86,23 +50,6 @@ def resolve_outputs(options: Options, say: Callable[[str], None]) -> Options:
     return replace(options, outputs=(str(path),))
 
 
-def open_chosen_source(options: Options, models: Models) -> Source:
-    """Opens the source; what moves by itself runs by the clock only if somebody watches.
-
-    Raises:
-        UserError: it cannot be opened.
-    """
-    watched = any(output.partition(":")[0] in SIGHTS for output in options.outputs)
-    clocked = watched and not any(map(is_file_output, options.outputs))
-
-    def make_demo() -> Source:
-        names = shipped_directions()
-        sway = load_direction("yaw").vector if "yaw" in names else None
-        return DemoSource(models.generator.synthesize, load_mapping(options.engine).map, sway=sway, live=clocked)
-
-    return open_source(options.source, make_demo=make_demo, live_stills=clocked)
-
-
 def run(
     options: Options,
     *,
@@ -111,6 +58,8 @@ def run(
     stop: threading.Event,
 ) -> Report:
     """Runs until the source ends, a limit is reached, the window is closed or `stop` is set.
+
+    What can fail is opened in the order of its cost, and outputs last, so that a mistake leaves nothing behind.
 
     Args:
         options: checked.
@@ -123,41 +72,49 @@ def run(
     """
     options = resolve_outputs(options, say)
     effects = load_effects(options)
+    by_clock = _runs_by_clock(options)
+
+    @cache
+    def models() -> Models:
+        return load_models(options.size, options.engine)
+
+    def open_again(spec: str) -> Source:
+        return open_source(spec, make_demo=lambda: make_demo(models(), live=by_clock), live_stills=by_clock)
+
     with ExitStack() as opened:
-        models = load_models(options.size, options.engine)
-        say(f"engine: {_describe(models.generator.engine)}")
-        loaded = time.time()
-        source = opened.enter_context(open_chosen_source(options, models))
+        source = opened.enter_context(open_again(options.source))
         say(f"source: {source.note}")
+        say(f"engine: {_describe(models().generator.engine)}")
+        loaded = time.time()
         if isinstance(source, (DemoSource, StillSource)) and not source.live and _endless(options):
             options = replace(options, seconds=ENDLESS_SECONDS)
-            say(f"{source.name} has no end; stopping after {_limit(options)} (see --seconds)")
+            say(f"{source.name} has no end of its own; stopping after {_limit(options)} (see --seconds)")
         timings = Timings()
-        tracker = opened.enter_context(FaceTracker(models.landmarker, fps=None if source.live else source.fps))
+        fps = None if source.live else source.fps
+        tracker = opened.enter_context(FaceTracker(models().landmarker, fps=fps))
         pipeline = Pipeline(
             tracker=tracker,
-            encoder=models.encoder,
-            generator=models.generator,
+            encoder=models().encoder,
+            generator=models().generator,
             effects=effects,
             mode=options.mode,
             on_lost=options.on_lost,
             timings=timings,
         )
-        observer = Observer()
         sinks: list[Sink] = []
+        observer = Observer()
         for output in options.outputs:
-            sink = opened.enter_context(open_sink(output, source.size, source.fps))
+            sink: Sink = opened.enter_context(open_sink(output, source.size, source.fps))
+            say(f"output: {sink.name}")
             if isinstance(sink, Window):
                 recorder = opened.enter_context(Recorder(fps=source.fps))
-                engine = models.generator.engine.name
-                observer = Screen(sink, pipeline=pipeline, recorder=recorder, engine=engine)
-                sinks.append(recorder)
-            else:
-                sinks.append(sink)
-            say(f"output: {sink.name}")
+                observer = Screen(sink, pipeline=pipeline, recorder=recorder, engine=models().generator.engine.name)
+                sink = recorder  # the screen feeds the window itself, with the display drawn over the picture
+            sinks.append(sink)
         loop = Loop(
             source=source,
-            reopen=lambda: open_chosen_source(_same_source(options, source), models),
+            # "auto" must not replace a lost camera by another one, or by the demo.
+            reopen=lambda: open_again(_spec_of(source, options)),
             pipeline=pipeline,
             sinks=sinks,
             observer=observer,
@@ -165,37 +122,46 @@ def run(
             timings=timings,
         )
         outcome = loop.run(stop)
-    started = psutil.Process().create_time()
     return Report(
         command=command,
         source=source.name,
         outputs=list(options.outputs),
         mode=pipeline.mode,
-        size=models.generator.size,
+        size=models().generator.size,
         frames=outcome.counts,
         seconds=outcome.seconds,
         fps=outcome.fps,
         milliseconds=timings.summaries(),
-        start_up_seconds=StartUp(
-            models_loaded=loaded - started,
-            first_frame=_since(started, outcome.first_frame),
-            first_morphed_frame=_since(started, outcome.first_morphed),
-        ),
-        models=[
-            ModelInfo("generator", models.generator.engine.name, models.generator.sha256),
-            ModelInfo("encoder", models.encoder.engine.name, models.encoder.sha256),
-            *(ModelInfo(name, "", registry.artefacts()[name].sha256) for name in USED_ARTEFACTS),
-        ],
+        start_up_seconds=_start_up(loaded, outcome),
+        models=_model_infos(models()),
         machine=describe_machine(),
         messages=outcome.messages,
         failures=[str(failure) for failure in outcome.failures],
     )
 
 
-def _same_source(options: Options, source: Source) -> Options:
-    """The options with the source that "auto" found: a lost camera must not be replaced by another or the demo."""
-    spec = source.name.removeprefix("camera ") if options.source == "auto" else options.source
-    return replace(options, source=spec)
+def _spec_of(source: Source, options: Options) -> str:
+    return source.name.removeprefix("camera ") if options.source == "auto" else options.source
+
+
+def _runs_by_clock(options: Options) -> bool:
+    """Whether a demo or a still runs as a camera does: somebody watches it, and no file wants every frame."""
+    watched = any(output.partition(":")[0] in SIGHTS for output in options.outputs)
+    return watched and not any(map(is_file_output, options.outputs))
+
+
+def _start_up(loaded: float, outcome: Outcome) -> StartUp:
+    started = psutil.Process().create_time()
+    moments = (loaded, outcome.first_frame, outcome.first_morphed)
+    return StartUp(*(None if moment is None else moment - started for moment in moments))
+
+
+def _model_infos(models: Models) -> list[ModelInfo]:
+    return [
+        ModelInfo("generator", models.generator.engine.name, models.generator.sha256),
+        ModelInfo("encoder", models.encoder.engine.name, models.encoder.sha256),
+        *(ModelInfo(name, "", registry.artefacts()[name].sha256) for name in USED_ARTEFACTS),
+    ]
 
 
 def _describe(engine: Engine) -> str:
@@ -209,7 +175,3 @@ def _endless(options: Options) -> bool:
 
 def _limit(options: Options) -> str:
     return f"{options.seconds:g} s" if options.seconds is not None else f"{options.frames} frames"
-
-
-def _since(start: float, moment: float | None) -> float | None:
-    return None if moment is None else moment - start
