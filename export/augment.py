@@ -15,9 +15,7 @@ def misalign(rgb: U8, landmarks: F32, rng: np.random.Generator) -> tuple[U8, F32
     turn, scale = rng.normal(0, 1.2), np.exp(rng.normal(0, 0.02))
     matrix = cv2.getRotationMatrix2D((centre, centre), turn, scale)
     matrix[:, 2] += rng.normal(0, 0.01 * size, 2)
-    moved = cv2.warpAffine(
-        rgb, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
-    )
+    moved = cv2.warpAffine(rgb, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     pixels = landmarks * size - 0.5
     points = (pixels @ matrix[:, :2].T + matrix[:, 2] + 0.5) / size
     return moved, points.astype(np.float32)

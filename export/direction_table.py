@@ -99,9 +99,7 @@ def markdown(effects: Mapping[str, Effect]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _shot(
-    editor: Editor, identity: IdentityMeter, face: F32, direction: F32 | None, strength: float
-) -> _Shot | None:
+def _shot(editor: Editor, identity: IdentityMeter, face: F32, direction: F32 | None, strength: float) -> _Shot | None:
     rgb = editor.picture(face, direction, strength)
     measures = editor.meter.measure(rgb)
     if measures is None:

@@ -47,8 +47,7 @@ def find(editor: Editor, gradients: Gradients, faces: F32, *, raw: bool) -> dict
     if len(base) < len(faces):
         raise UserError("no face is found in some generated pictures; choose another --seed")
     directions = {
-        name: on_layers(step(gradients, recipe.attribute, raw=raw), recipe.layers)
-        for name, recipe in RECIPES.items()
+        name: on_layers(step(gradients, recipe.attribute, raw=raw), recipe.layers) for name, recipe in RECIPES.items()
     }
     if not raw:
         helpers = {name: on_layers(step(gradients, name, raw=False), slice(0, LAYERS)) for name in NUISANCES}
@@ -57,9 +56,7 @@ def find(editor: Editor, gradients: Gradients, faces: F32, *, raw: bool) -> dict
             leaks = slopes(editor, faces, together, tuple(together), base, LEAK_REACH)
             together = without_leaks(together, leaks)
         directions = {name: together[name] for name in RECIPES}
-    return {
-        name: calibrated(editor, faces, directions[name], recipe, base) for name, recipe in RECIPES.items()
-    }
+    return {name: calibrated(editor, faces, directions[name], recipe, base) for name, recipe in RECIPES.items()}
 
 
 def fresh_faces(seed: int, count: int, mapping: Mapping) -> F32:
@@ -115,10 +112,7 @@ def draw_strips(args: argparse.Namespace, generator: Generator, mapping: Mapping
     captions = [f"{strength:+d}" for strength in STRIP_STRENGTHS]
     for name, direction in load(args.out).items():
         rows = [
-            [
-                to_rgb(generator.synthesize(move(face[None], direction, strength)))
-                for strength in STRIP_STRENGTHS
-            ]
+            [to_rgb(generator.synthesize(move(face[None], direction, strength))) for strength in STRIP_STRENGTHS]
             for face in faces
         ]
         write_png(args.strips / f"{name}.png", sheet(rows, captions, SIZE))
@@ -128,9 +122,7 @@ def main(argv: list[str] | None = None) -> None:
     """Command line of `python -m export directions`."""
     parser = argparse.ArgumentParser(prog="python -m export directions", description=__doc__)
     parser.add_argument("--samples", type=int, default=6000, help="generated faces to label")
-    parser.add_argument(
-        "--tuning-faces", type=int, default=64, help="faces to measure leaks and strengths on"
-    )
+    parser.add_argument("--tuning-faces", type=int, default=64, help="faces to measure leaks and strengths on")
     parser.add_argument("--seed", type=int, default=SEED, help="of the labelled faces")
     parser.add_argument("--raw", action="store_true", help="do not orthogonalise against other attributes")
     parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="where NAME.npz are written")
@@ -139,9 +131,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=0, help="of the generator; 0 = all cores")
     parser.add_argument("--table", action="store_true", help="only tabulate the directions there are")
     parser.add_argument("--faces", type=int, default=200, help="faces of the table")
-    parser.add_argument(
-        "--strips", type=Path, metavar="DIR", help="only draw sheets of faces at all strengths"
-    )
+    parser.add_argument("--strips", type=Path, metavar="DIR", help="only draw sheets of faces at all strengths")
     parser.add_argument("--strip-faces", type=int, default=6)
     args = parser.parse_args(argv)
     for name in ("samples", "tuning_faces", "faces", "strip_faces"):

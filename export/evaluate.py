@@ -119,9 +119,7 @@ class Bench:
         edits: applied to each reconstruction.
     """
 
-    def __init__(
-        self, encoder: Encoder, generator: Generator, meter: Meter, edits: Sequence[Edit] = ()
-    ) -> None:
+    def __init__(self, encoder: Encoder, generator: Generator, meter: Meter, edits: Sequence[Edit] = ()) -> None:
         self._encoder = encoder
         self._generator = generator
         self._meter = meter

@@ -95,8 +95,7 @@ def compare(before: Sample, after: Sample) -> Fidelity:
     distances = np.linalg.norm(after.measures.detection.landmarks - landmarks, axis=1)
     difference = after.rgb.astype(np.float64) - before.rgb
     signed = {
-        name: after.measures.attribute(name.replace("_", "-"))
-        - before.measures.attribute(name.replace("_", "-"))
+        name: after.measures.attribute(name.replace("_", "-")) - before.measures.attribute(name.replace("_", "-"))
         for name in SIGNED
     }
     return Fidelity(
@@ -140,6 +139,5 @@ def r2_by_layers(truth: F32, estimate: F32, mean_w: F32, std_w: F32) -> dict[str
     """
     error, spread = ((estimate - truth) / std_w) ** 2, ((truth - mean_w) / std_w) ** 2
     return {
-        name: float(1 - error[:, layers].sum() / spread[:, layers].sum())
-        for name, layers in LAYER_GROUPS.items()
+        name: float(1 - error[:, layers].sum() / spread[:, layers].sum()) for name, layers in LAYER_GROUPS.items()
     }

@@ -44,15 +44,15 @@ def projection(image: Tensor, weight: Tensor) -> Tensor:
     return total
 
 
-def picture_rows(pool: Pool, heads: Path, unit: F32, faces: int = 280, projections: int = 5) -> F32:
+def picture_rows(pool: Pool, heads: Path, unit: F32, faces: int = 200, projections: int = 6) -> F32:
     """float32 [PICTURE_ROWS, 9216]: principal rows of J, for W+ in units of `unit` [512]."""
-    net = ms.load_published(ir.read(registry.path("synthesis-xml")), 128)
-    ms.load_head(net, heads / "head-128.npz")
+    net = ms.load_published(ir.read(registry.path("synthesis-xml")), 256)
+    ms.load_head(net, heads / "head-256.npz")
     weight = face_weight(128)
     gradients = []
     for i in track(range(faces), description="Picture metric"):
         standard = torch.from_numpy(pool.latents[i].astype(np.float32) / unit)[None].requires_grad_()
-        image = net(standard * torch.from_numpy(unit))
+        image = F.avg_pool2d(net(standard * torch.from_numpy(unit)), 2)
         for k in range(projections):
             scalar = projection(image, weight)
             (gradient,) = torch.autograd.grad(scalar, standard, retain_graph=k < projections - 1)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+import cv2
 import numpy as np
 import openvino as ov
 import torch
@@ -26,7 +27,8 @@ from models.landmarker import Landmarker
 from models.networks import mapping as mapping_net
 from models.networks import mobile_stylegan as ms
 
-SIZE = 128
+SIZE = 128  # pixels of a stored picture
+MADE_AT = 256  # pixels it is generated and labelled at
 CHUNK = 64  # samples between two updates of the counter
 
 
@@ -101,7 +103,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     pool = open_pool(args.folder, args.count)
-    request = compile_generator(SIZE, args.heads, args.threads)
+    request = compile_generator(MADE_AT, args.heads, args.threads)
     z_to_w = mapping_net.load_published(ir.read(registry.path("mapping-xml")))
     mean_w = np.load(zoo.SHIPPED / "mean_w.npy")
     row = pool.filled
@@ -116,9 +118,9 @@ def main(argv: list[str] | None = None) -> None:
                 faces = landmarker.detect(rgb)
                 if not faces or row == args.count:
                     continue
-                pool.images[row] = rgb
+                pool.images[row] = cv2.resize(rgb, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
                 pool.latents[row] = w_plus
-                pool.landmarks[row] = faces[0].landmarks / SIZE
+                pool.landmarks[row] = (faces[0].landmarks + 0.5) / MADE_AT
                 pool.blendshapes[row] = faces[0].blendshapes
                 pool.pose[row] = faces[0].pose
                 row += 1

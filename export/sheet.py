@@ -35,9 +35,7 @@ def sheet(rows: Sequence[Sequence[U8]], captions: Sequence[str], side: int) -> U
             shrinks = picture.shape[0] > side
             method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
             top, left = CAPTION_HEIGHT + i * step, j * step
-            canvas[top : top + side, left : left + side] = cv2.resize(
-                picture, (side, side), interpolation=method
-            )
+            canvas[top : top + side, left : left + side] = cv2.resize(picture, (side, side), interpolation=method)
     return canvas
 
 

@@ -88,9 +88,7 @@ def parity(net: ms.Synthesis, path: Path, weights: Path) -> dict[str, float]:
         errors[engine] = float(np.abs(image - expected).max())
         if errors[engine] > TOLERANCE:
             path.unlink()
-            raise SystemExit(
-                f"{path.name}: {engine} is off by {errors[engine]:.2e} (> {TOLERANCE}); not written"
-            )
+            raise SystemExit(f"{path.name}: {engine} is off by {errors[engine]:.2e} (> {TOLERANCE}); not written")
     return errors
 
 

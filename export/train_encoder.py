@@ -60,9 +60,7 @@ def to_input(images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
-def load_metric(
-    folder: Path, pool: Pool, heads: Path, mean: np.ndarray, unit: np.ndarray
-) -> dict[str, Tensor]:  # type: ignore[type-arg]
+def load_metric(folder: Path, pool: Pool, heads: Path, mean: np.ndarray, unit: np.ndarray) -> dict[str, Tensor]:  # type: ignore[type-arg]
     """The rows of the latent metric, made once and kept in `folder`."""
     path = folder / "metric.npz"
     if not path.exists():
@@ -86,8 +84,7 @@ def held_out_scores(net: Encoder, pool: Pool, metric: dict[str, Tensor]) -> dict
         )
     error = guess - truth
     scores = {
-        f"r2_{name}": 1
-        - float(error[:, part].square().sum() / (truth - truth.mean(0))[:, part].square().sum())
+        f"r2_{name}": 1 - float(error[:, part].square().sum() / (truth - truth.mean(0))[:, part].square().sum())
         for name, part in GROUPS.items()
     }
     for name, rows_of in metric.items():
@@ -114,13 +111,11 @@ def main(argv: list[str] | None = None) -> None:
 
     mean, unit = np.load(zoo.SHIPPED / "mean_w.npy"), np.load(zoo.SHIPPED / "std_w.npy")
     pool = open_pool(args.pool)
-    net = Encoder(torch.from_numpy(mean), torch.from_numpy(unit))
+    net = Encoder(torch.from_numpy(mean), torch.from_numpy(unit)).to(memory_format=torch.channels_last)
     average = copy.deepcopy(net).eval().requires_grad_(False)
     decayed = [p for p in net.parameters() if p.ndim > 1]
     plain = [p for p in net.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0}]
-    )
+    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0}])
     step, spent = 0, 0.0
     last = args.run / "last.pt"
     if last.exists():
@@ -139,9 +134,7 @@ def main(argv: list[str] | None = None) -> None:
 
     quit_event = threading.Event()
     ready: queue.Queue[tuple[Tensor, ...]] = queue.Queue(4)
-    feeder = threading.Thread(
-        target=batches, args=(pool, args.batch, step + 1, quit_event, ready), name="feed"
-    )
+    feeder = threading.Thread(target=batches, args=(pool, args.batch, step + 1, quit_event, ready), name="feed")
     feeder.start()
     budget, clock = args.minutes * 60, time.monotonic()
     log_path = args.run / "log.csv"
@@ -149,11 +142,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         while spent < budget:
             images, landmarks, w_plus = ready.get()
-            rate = (
-                args.rate
-                * min(1.0, (step + 1) / 300)
-                * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * spent / budget)))
-            )
+            rate = args.rate * min(1.0, (step + 1) / 300) * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * spent / budget)))
             for group in optimizer.param_groups:
                 group["lr"] = rate
             truth = (w_plus - net.mean_w) / net.std_w

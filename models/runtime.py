@@ -45,9 +45,7 @@ class Unavailable(Exception):  # noqa: N818 - a state of the machine, not a faul
     """This engine cannot run here; the message says why."""
 
 
-def open_openvino(
-    path: Path, *, precision: Precision, batch: int, threads: int, cache: Path | None
-) -> Engine:
+def open_openvino(path: Path, *, precision: Precision, batch: int, threads: int, cache: Path | None) -> Engine:
     """OpenVINO on the CPU: the fastest on x86, in bfloat16 where the CPU computes in it."""
     try:
         import openvino as ov
@@ -68,8 +66,7 @@ def open_openvino(
         options["CACHE_DIR"] = str(cache)
     model = core.read_model(path)
     shapes = {
-        port.any_name: (batch, *(d.get_length() for d in list(port.partial_shape)[1:]))
-        for port in model.inputs
+        port.any_name: (batch, *(d.get_length() for d in list(port.partial_shape)[1:])) for port in model.inputs
     }
     model.reshape({name: list(shape) for name, shape in shapes.items()})
     request = core.compile_model(model, "CPU", options).create_infer_request()
@@ -83,9 +80,7 @@ def open_openvino(
 
 
 def _onnxruntime(provider: str, label: str) -> Callable[..., Engine]:
-    def open_onnxruntime(
-        path: Path, *, precision: Precision, batch: int, threads: int, cache: Path | None
-    ) -> Engine:
+    def open_onnxruntime(path: Path, *, precision: Precision, batch: int, threads: int, cache: Path | None) -> Engine:
         try:
             import onnxruntime as ort
         except ImportError as error:

@@ -76,9 +76,7 @@ class Encoder(nn.Module):
         self.stages = nn.Sequential(*stages)
         # Where a thing is matters as much as that it is there: the 4x4 map is flattened, not averaged.
         self.reduce = nn.Conv2d(channels, 96, 1)
-        self.geometry = nn.Sequential(
-            nn.Linear(2 * LANDMARKS, 384), nn.GELU(), nn.Linear(384, 384), nn.GELU()
-        )
+        self.geometry = nn.Sequential(nn.Linear(2 * LANDMARKS, 384), nn.GELU(), nn.Linear(384, 384), nn.GELU())
         self.trunk = nn.Sequential(
             nn.Linear(96 * 16 + channels + 384, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU()
         )

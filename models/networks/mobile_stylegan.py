@@ -57,9 +57,7 @@ class StyledConv(nn.Module):
         super().__init__()
         self.modulation = Modulation(in_channels)
         self.depthwise = (
-            nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False)
-            if separable
-            else None
+            nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False) if separable else None
         )
         kernel = 1 if separable else 3
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
@@ -130,7 +128,6 @@ class HeadSpec:
 
 # One picture size -> how it is made. The Haar head doubles, so 256 px comes from features at 128 px (block 4).
 HEADS = {
-    128: HeadSpec(blocks=4, hidden=64),
     256: HeadSpec(blocks=5, hidden=64),
     512: HeadSpec(blocks=6, hidden=32),
     1024: HeadSpec(blocks=7, hidden=0),
