@@ -16,9 +16,7 @@ from models.errors import UserError
 
 Value: TypeAlias = Any  # whatever the file holds; checked with `expect` where it is used
 
-PROGRAM_LIMIT = (
-    4 << 20
-)  # bytes of one pickle; a published checkpoint's is under 1 MB, its tensors lie elsewhere
+PROGRAM_LIMIT = 4 << 20  # bytes of one pickle; a published checkpoint's is under 1 MB, its tensors lie elsewhere
 
 
 class RefusedError(UserError):

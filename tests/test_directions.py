@@ -23,12 +23,10 @@ from models.errors import UserError
 from models.unpickle import load_tensors
 
 SHAPES = [(512,), (1, 512), (18, 512), (1, 18, 512)]
-REFUSAL_SECONDS = 2.0  # "at once", with room for a busy machine
+REFUSAL_SECONDS = 2.0  # of CPU time: "at once", also for a program as long as is read at all
 
 MAGIC, LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
-FLOAT32_TENSOR = (
-    b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\n"
-)
+FLOAT32_TENSOR = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\n"
 
 
 def random_vector(shape: tuple[int, ...] = (18, 512)) -> F32:
@@ -43,9 +41,7 @@ def integer(value: int) -> bytes:
     return pickle.dumps(value, 2)[2:-1]
 
 
-def tensor_program(
-    count: int = 9216, size: tuple[int, ...] = (18, 512), stride: tuple[int, ...] = (512, 1)
-) -> bytes:
+def tensor_program(count: int = 9216, size: tuple[int, ...] = (18, 512), stride: tuple[int, ...] = (512, 1)) -> bytes:
     """The pickle torch.save writes for one float32 tensor."""
     sizes = b"(" + b"".join(map(integer, size)) + b"t"
     strides = b"(" + b"".join(map(integer, stride)) + b"t"
@@ -194,16 +190,13 @@ def hostile_programs(proof: str) -> dict[str, bytes]:
         "getattr of import": pickle.dumps(nested, 4),
         "old INST opcode": b"\x80\x02(S'" + f"touch {proof}".encode() + b"'\nios\nsystem\n.",
         "program given to a known name": b"\x80\x02ccollections\nOrderedDict\n(]]cbuiltins\neval\naatR.",
-        "attribute of a known name": b"\x80\x02ctorch\nFloatStorage\n}X\x01\x00\x00\x00ac"
-        + b"builtins\neval\nsb.",
+        "attribute of a known name": b"\x80\x02ctorch\nFloatStorage\n}X\x01\x00\x00\x00ac" + b"builtins\neval\nsb.",
     }
 
 
 @pytest.mark.parametrize("layout", [zip_file, legacy_file, lambda program: program])
 @pytest.mark.parametrize("attack", hostile_programs("x"))
-def test_programs_are_refused_and_not_run(
-    tmp_path: Path, attack: str, layout: Callable[[bytes], bytes]
-) -> None:
+def test_programs_are_refused_and_not_run(tmp_path: Path, attack: str, layout: Callable[[bytes], bytes]) -> None:
     proof = tmp_path / "proof"
     program = hostile_programs(str(proof))[attack]
     path = write(tmp_path / "smile.pt", layout(program))
@@ -238,9 +231,7 @@ def bombs() -> dict[str, bytes]:
         "doubling tuples as a version": pickle.dumps(MAGIC, 2) + doubling,
         "text of 2^60 bytes": big_text,
         "memo of 2^31 places": zip_file(memo),
-        "compressed zeros": zip_file(
-            tensor_program(2**24, (2**24,), (1,)), b"\0" * 2**26, zipfile.ZIP_DEFLATED
-        ),
+        "compressed zeros": zip_file(tensor_program(2**24, (2**24,), (1,)), b"\0" * 2**26, zipfile.ZIP_DEFLATED),
         "negative stride": zip_file(tensor_program(stride=(-512, 1)), b"\0" * 36864),
         "outside its storage": zip_file(tensor_program(stride=(513, 1)), b"\0" * 36864),
     }
@@ -249,10 +240,10 @@ def bombs() -> dict[str, bytes]:
 @pytest.mark.parametrize("bomb", bombs())
 def test_bombs_are_refused_at_once(tmp_path: Path, bomb: str) -> None:
     path = write(tmp_path / "smile.pt", bombs()[bomb])
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises(UserError):
         load_direction(str(path))
-    assert time.perf_counter() - started < REFUSAL_SECONDS
+    assert time.thread_time() - started < REFUSAL_SECONDS
 
 
 def npy_with_header(descr: str, shape: str) -> bytes:
@@ -332,9 +323,7 @@ WELL_FORMED = {
 @pytest.mark.parametrize("name", WELL_FORMED)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())
-def test_damaged_files_load_or_are_refused_but_never_crash(
-    tmp_path: Path, name: str, data: st.DataObject
-) -> None:
+def test_damaged_files_load_or_are_refused_but_never_crash(tmp_path: Path, name: str, data: st.DataObject) -> None:
     content = bytearray(WELL_FORMED[name])
     if data.draw(st.booleans()):
         del content[data.draw(st.integers(0, len(content) - 1)) :]
