@@ -126,9 +126,7 @@ def _checked(array: NDArray[Any], name: str) -> F32:
     if not np.isfinite(vector).all():
         raise UserError(f"{name} has values that are not finite (NaN or infinity); get the file again")
     if np.abs(vector).max() > _MOST_VALUE:
-        raise UserError(
-            f"{name} has values up to {np.abs(vector).max():.3g}; expected at most {_MOST_VALUE:g}"
-        )
+        raise UserError(f"{name} has values up to {np.abs(vector).max():.3g}; expected at most {_MOST_VALUE:g}")
     if not vector.any():
         raise UserError(f"{name} is all zeros, which is no direction; get the file again")
     return vector.astype(np.float32)

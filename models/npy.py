@@ -69,9 +69,7 @@ def _parse(content: bytes, name: str) -> NDArray[Any]:
     try:
         dtype = np.dtype(header[1].decode("ascii"))
     except (TypeError, ValueError) as error:
-        raise UserError(
-            f"{name} has elements of the unknown type {header[1]!r}; save plain numbers"
-        ) from error
+        raise UserError(f"{name} has elements of the unknown type {header[1]!r}; save plain numbers") from error
     if dtype.hasobject:
         raise UserError(f"{name} holds pickled Python objects, which are not loaded; save plain numbers")
     shape = tuple(int(n) for n in re.findall(rb"\d+", header[3]))

@@ -187,9 +187,7 @@ def _read_legacy(content: bytes) -> Tree:
 
     plain = _TensorFile(no_storage)
     if interpret(next_program(), plain) != _MAGIC:
-        raise RefusedError(
-            "it is a pickle but not one of torch.save; expected what torch.save(tensor, path) writes"
-        )
+        raise RefusedError("it is a pickle but not one of torch.save; expected what torch.save(tensor, path) writes")
     version, machine = interpret(next_program(), plain), interpret(next_program(), plain)
     if version != _LEGACY_VERSION or expect(machine, dict).get("little_endian") is not True:
         raise RefusedError("it is big-endian or of an unknown version of the legacy format")

@@ -202,9 +202,7 @@ def test_deform_specs_are_read(text: str, expected: DeformSpec) -> None:
 
 @pytest.mark.parametrize("text", ["smile=nan", "smile=inf", "smile=-inf", "smile=", "smile=x", "smile=1e9"])
 def test_absurd_strengths_are_refused(text: str) -> None:
-    with pytest.raises(
-        UserError, match=r"strength of direction 'smile' is .* expected a number from -100 to"
-    ):
+    with pytest.raises(UserError, match=r"strength of direction 'smile' is .* expected a number from -100 to"):
         parse_direction(text)
 
 

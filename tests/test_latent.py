@@ -49,9 +49,7 @@ def test_truncation_by_one_is_the_identity_and_by_zero_the_mean(seed: int, layer
     w_plus = random_w_plus(seed)
     np.testing.assert_array_equal(latent.truncate(w_plus, latent.mean_w(), 1.0, layers), w_plus)
     at_mean = latent.truncate(w_plus, latent.mean_w(), 0.0, layers)
-    np.testing.assert_array_equal(
-        at_mean[:, layers], np.broadcast_to(latent.mean_w(), w_plus[:, layers].shape)
-    )
+    np.testing.assert_array_equal(at_mean[:, layers], np.broadcast_to(latent.mean_w(), w_plus[:, layers].shape))
 
 
 @given(seeds, st.floats(0, 1, width=32), st.floats(0, 1, width=32))

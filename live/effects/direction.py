@@ -42,9 +42,7 @@ class _State:
 class DirectionEffect:
     """``w + strength * direction``, eased."""
 
-    def __init__(
-        self, direction: Direction, strength: float = DEFAULT_STRENGTH, *, active: bool = True
-    ) -> None:
+    def __init__(self, direction: Direction, strength: float = DEFAULT_STRENGTH, *, active: bool = True) -> None:
         self.direction = direction
         self._state = _State(strength, active, Ease.at(strength if active else 0.0))
 
