@@ -10,10 +10,15 @@ import cv2
 import numpy as np
 import pytest
 import skimage.data
+from hypothesis import settings
 
 from live.grab import quiet
 from models import registry
 from models.arrays import U8
+
+# A busy machine is no fault of the arithmetic; pytest-timeout catches what really hangs.
+settings.register_profile("morphcam", deadline=None)
+settings.load_profile("morphcam")
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from models.alignment import (
     EYE_A,
     EYE_B,
+    MEDIAPIPE_TO_DLIB,
     MOUTH_CORNERS,
     crop,
     invert,
@@ -52,13 +53,13 @@ def whole_picture(scale: float, size: int) -> F64:
 
 
 def reference_quad(points: F32) -> F64:
-    """NVIDIA's recreate_aligned_images, line by line."""
+    """NVIDIA's recreate_aligned_images, line by line, for points of MediaPipe."""
     eye_left, eye_right = points[list(EYE_A)].mean(0), points[list(EYE_B)].mean(0)
     eye_avg, eye_to_eye = (eye_left + eye_right) * 0.5, eye_right - eye_left
     eye_to_mouth = (points[61] + points[291]) * 0.5 - eye_avg
     x = eye_to_eye - np.flipud(eye_to_mouth) * [-1, 1]
     x /= np.hypot(*x)
-    x *= max(np.hypot(*eye_to_eye) * 2.0, np.hypot(*eye_to_mouth) * 1.8)
+    x *= max(np.hypot(*eye_to_eye) * 2.0, np.hypot(*eye_to_mouth) * 1.8) * MEDIAPIPE_TO_DLIB
     y = np.flipud(x) * [-1, 1]
     c = eye_avg + eye_to_mouth * 0.1
     return np.stack([c - x - y, c - x + y, c + x + y, c + x - y])
@@ -73,12 +74,11 @@ def test_the_square_is_that_of_the_published_recipe(
 
 
 def test_an_upright_face_has_its_corners_where_the_picture_has_them() -> None:
-    top_left, bottom_left, bottom_right, top_right = quad(face(eyes=60, mouth=1.1))
     # Eyes 60 apart, mouth 66 below: half a side is max(2 * 60, 1.8 * 66) = 120; the centre is 6.6 below the eyes.
-    np.testing.assert_allclose(top_left, [180, 86.6], atol=1e-3)
-    np.testing.assert_allclose(bottom_left, [180, 326.6], atol=1e-3)
-    np.testing.assert_allclose(bottom_right, [420, 326.6], atol=1e-3)
-    np.testing.assert_allclose(top_right, [420, 86.6], atol=1e-3)
+    half = 120 * MEDIAPIPE_TO_DLIB
+    from_centre = quad(face(eyes=60, mouth=1.1)) - [300, 206.6]
+    corners = [[-half, -half], [-half, half], [half, half], [half, -half]]
+    np.testing.assert_allclose(from_centre, corners, atol=1e-3)
 
 
 @given(places, eye_distances, angles, angles, st.floats(0.2, 5), places)
