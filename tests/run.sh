@@ -13,10 +13,14 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/../run.sh"
 set_up dev ${MORPHCAM_EXTRAS:-}
 cd -- "$checkout"
 "$venv_python" -m models
-say 'lint'
-"$venv_python" -m ruff check .
-"$venv_python" -m ruff format --check .
-say 'types'
-"$venv_python" -m mypy
-say 'tests'
-exec "$venv_python" -m pytest "$@"
+
+failed=()
+check() { # NAME COMMAND ...: one failure does not hide the next
+    say "$1"
+    "${@:2}" || failed+=("$1")
+}
+check lint "$venv_python" -m ruff check .
+check format "$venv_python" -m ruff format --check .
+check types "$venv_python" -m mypy
+check tests "$venv_python" -m pytest "$@"
+((${#failed[@]} == 0)) || fail "failed: ${failed[*]}; see above"

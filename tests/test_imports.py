@@ -1,12 +1,18 @@
 """Who may import whom, and what may lie at the top of the repository."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("live", "export", "models")
@@ -15,6 +21,14 @@ STAGES = ("source", "track", "align", "effects", "render", "sink", "hud", "keys"
 LOOP = ("pipeline", "engine", "session", "__main__")
 # Installed by the extra `train` alone.
 TRAINING_ONLY = {"torch", "onnx", "sklearn", "dlib", "nncf", "skimage", "skvideo"}
+# Libraries whose package has another name.
+PROVIDERS = {
+    "cv2": "opencv-contrib-python",
+    "dlib": "dlib-bin",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "skvideo": "sk-video",
+}
 
 
 def imports_of(source: str) -> Iterator[str]:
@@ -105,6 +119,27 @@ def test_nothing_but_the_session_and_the_command_line_knows_the_engine() -> None
     graph = live_graph()
     assert {name for name in graph if "engine" in reachable(graph, name)} <= {"session", "__main__"}
     assert {name for name in graph if "__main__" in reachable(graph, name)} == set()
+
+
+@pytest.mark.parametrize(
+    ("package", "extras"),
+    [
+        ("live", {"cpu", "gpu"}),
+        ("models", {"cpu", "gpu", "train"}),
+        ("export", {"cpu", "gpu", "train"}),
+        ("tests", {"cpu", "gpu", "train", "dev"}),
+    ],
+)
+def test_every_library_that_is_imported_is_asked_for(package: str, extras: set[str]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked_for = [
+        *project["dependencies"],
+        *(name for extra in extras for name in project["optional-dependencies"][extra]),
+    ]
+    names = {re.split(r"[^\w.-]", requirement)[0].lower() for requirement in asked_for}
+    for module, imported in modules(package).items():
+        for library in {name.split(".")[0] for name in imported} - sys.stdlib_module_names - {*PACKAGES, "tests"}:
+            assert PROVIDERS.get(library, library) in names, f"{module} imports {library}"
 
 
 def test_top_level_holds_what_it_should_and_nothing_else() -> None:
