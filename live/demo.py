@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 import cv2
@@ -22,18 +22,20 @@ from models.latent import broadcast, mean_w, truncate
 
 SIZE = (640, 480)
 FPS = 30.0
-_PEOPLE = 3  # latents the way passes through
-_BETWEEN = 3  # portraits made from one to the next
+PEOPLE = (18, 25, 39)  # seeds of latents the way passes through: they look ahead and hardly smile
+_BETWEEN = 3  # portraits made from one latent to the next
 _PSI = 0.6  # truncation: plain, friendly faces
 _SECONDS_PER_PORTRAIT = 2.5
-_PORTRAIT_SIDE = 340.0  # pixels of the frame, on average
-_LARGEST = 512  # pixels of a portrait worth keeping
+_PORTRAIT_SIDE = 430.0  # pixels of the frame, on average
+_MARGIN = 0.5  # of blurred background around a portrait, as a share of its side
+_BLURRED = 48  # pixels per side of the picture the background is blurred in
+_LARGEST = 384  # pixels of a portrait worth keeping
 
 
 class DemoSource:
     """The demo.
 
-    Frame n is the same picture in every run with the same generator and seed.
+    Frame n is the same picture in every run with the same generator and people.
 
     Args:
         synthesize: W+ [1, 18, 512] -> picture float32 [1, 3, R, R] in [-1, 1].
@@ -41,7 +43,7 @@ class DemoSource:
         sway: float32 [1, 18, 512], a direction added in a sine of time, such as the one that turns the head;
             None = no sway.
         rest: float32 [1, 18, 512], added always, such as against a smile; None = nothing.
-        seed: of the people.
+        people: seeds of the latents.
         live: see Source.
     """
 
@@ -52,18 +54,16 @@ class DemoSource:
         *,
         sway: F32 | None = None,
         rest: F32 | None = None,
-        seed: int = 0,
+        people: Sequence[int] = PEOPLE,
         live: bool = True,
     ) -> None:
         self._pace = Pace(FPS, live=live)
-        portraits = [to_rgb(synthesize(w_plus)) for w_plus in _way(map_z, sway, rest, seed)]
+        portraits = [to_rgb(synthesize(w_plus)) for w_plus in _way(map_z, sway, rest, people)]
         side = min(portraits[0].shape[0], _LARGEST)
         portraits = [
-            np.asarray(cv2.resize(rgb, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
-            for rgb in portraits
+            np.asarray(cv2.resize(rgb, (side, side), interpolation=cv2.INTER_AREA), np.uint8) for rgb in portraits
         ]
-        self._backdrop = _backdrop(portraits)
-        self._portraits = [_feathered(rgb, self._backdrop) for rgb in portraits]
+        self._scenes = [_scene(rgb) for rgb in portraits]
         self.name = "demo"
         self.size = SIZE
         self.fps = FPS
@@ -91,30 +91,29 @@ class DemoSource:
         """The picture of a frame, uint8 [480, 640, 3] RGB."""
         t = seq / FPS
         position = t / _SECONDS_PER_PORTRAIT
-        first = int(position) % len(self._portraits)
-        second = (first + 1) % len(self._portraits)
+        first = int(position) % len(self._scenes)
+        second = (first + 1) % len(self._scenes)
         share = position - int(position)
-        portrait = cv2.addWeighted(self._portraits[first], 1 - share, self._portraits[second], share, 0)
+        scene = cv2.addWeighted(self._scenes[first], 1 - share, self._scenes[second], share, 0)
         frame = cv2.warpAffine(
-            portrait,
-            _motion(t, portrait.shape[0]),
+            scene,
+            _motion(t, scene.shape[0]),
             SIZE,
             flags=cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_CONSTANT,
-            borderValue=self._backdrop,
+            borderMode=cv2.BORDER_REFLECT_101,
         )
         return np.asarray(frame, np.uint8)
 
 
-def _way(map_z: Callable[[F32], F32], sway: F32 | None, rest: F32 | None, seed: int) -> list[F32]:
+def _way(map_z: Callable[[F32], F32], sway: F32 | None, rest: F32 | None, seeds: Sequence[int]) -> list[F32]:
     """W+ [1, 18, 512] of the portraits, along a closed way through a few people."""
-    z = np.random.default_rng(seed).standard_normal((_PEOPLE, 512)).astype(np.float32)
+    z = np.stack([np.random.default_rng(seed).standard_normal(512) for seed in seeds]).astype(np.float32)
     people = truncate(broadcast(map_z(z)), mean_w(), _PSI)
-    count = _PEOPLE * _BETWEEN
+    count = len(people) * _BETWEEN
     way = []
     for i in range(count):
         person, share = divmod(i, _BETWEEN)
-        w_plus = people[person] + (people[(person + 1) % _PEOPLE] - people[person]) * (share / _BETWEEN)
+        w_plus = people[person] + (people[(person + 1) % len(people)] - people[person]) * (share / _BETWEEN)
         if sway is not None:
             w_plus = w_plus + sway[0] * math.sin(2 * math.pi * i / count)
         if rest is not None:
@@ -124,30 +123,26 @@ def _way(map_z: Callable[[F32], F32], sway: F32 | None, rest: F32 | None, seed: 
 
 
 def _motion(t: float, side: int) -> F32:
-    """Portrait pixels -> frame pixels at a time: the head sways, nods, comes closer and leans."""
-    scale = _PORTRAIT_SIDE / side * (1 + 0.12 * math.sin(2 * math.pi * t / 11))
+    """Scene pixels -> frame pixels at a time: the head sways, nods, comes closer and leans."""
+    scale = _PORTRAIT_SIDE * (1 + 2 * _MARGIN) / side * (1 + 0.12 * math.sin(2 * math.pi * t / 11))
     roll = math.radians(6) * math.sin(2 * math.pi * t / 7)
     x = (SIZE[0] - 1) / 2 + 70 * math.sin(2 * math.pi * t / 9)
-    y = (SIZE[1] - 1) / 2 + 16 * math.sin(2 * math.pi * t / 5)
+    y = 255 + 14 * math.sin(2 * math.pi * t / 5)
     linear = scale * np.array([[math.cos(roll), -math.sin(roll)], [math.sin(roll), math.cos(roll)]])
     centre = (side - 1) / 2
     return np.column_stack([linear, np.array([x, y]) - linear @ [centre, centre]]).astype(np.float32)
 
 
-def _backdrop(portraits: list[U8]) -> tuple[float, float, float]:
-    """One colour for the wall behind: the portraits' own corners, halfway to grey."""
-    corners = np.concatenate(
-        [rgb[:16, columns].reshape(-1, 3) for rgb in portraits for columns in (slice(16), slice(-16, None))]
-    )
-    red, green, blue = (np.median(corners, axis=0) + 140) / 2
-    return float(red), float(green), float(blue)
-
-
-def _feathered(rgb: U8, backdrop: tuple[float, float, float]) -> U8:
-    """A portrait that fades into the wall towards its edges, so that it has no outline."""
-    along = np.abs(np.linspace(-1, 1, rgb.shape[0], dtype=np.float32))
+def _scene(rgb: U8) -> U8:
+    """A portrait amid more of its own blurred background, out of which it has no outline."""
+    side = rgb.shape[0]
+    margin = round(side * _MARGIN)
+    scene = cv2.copyMakeBorder(rgb, margin, margin, margin, margin, cv2.BORDER_REFLECT_101)
+    coarse = cv2.resize(scene, (_BLURRED, _BLURRED), interpolation=cv2.INTER_AREA)
+    coarse = cv2.GaussianBlur(coarse, (0, 0), 2.5)
+    blurred = cv2.resize(coarse, (scene.shape[1], scene.shape[0]), interpolation=cv2.INTER_CUBIC)
+    along = np.abs(np.linspace(-1, 1, scene.shape[0], dtype=np.float32)) * (1 + 2 * _MARGIN)
     distance = (along[None, :] ** 4 + along[:, None] ** 4) ** 0.25
-    keep = np.clip((1 - distance) / 0.25, 0, 1)[..., None]
+    keep = np.clip((1 - distance) / 0.3, 0, 1)[..., None]
     keep = keep * keep * (3 - 2 * keep)
-    wall = np.array(backdrop, np.float32)
-    return np.asarray(np.rint(wall + (rgb - wall) * keep), np.uint8)
+    return np.asarray(np.rint(blurred + (scene.astype(np.float32) - blurred) * keep), np.uint8)
