@@ -75,9 +75,7 @@ def open_source(spec: str, *, make_demo: Callable[[], Source], live_stills: bool
         return CameraSource(spec)
     if "://" in spec:
         if urlsplit(spec).scheme.lower() not in SCHEMES:
-            raise UserError(
-                f"cannot open '{spec}'; expected an address that begins with one of {', '.join(SCHEMES)}"
-            )
+            raise UserError(f"cannot open '{spec}'; expected an address that begins with one of {', '.join(SCHEMES)}")
         return StreamSource(spec)
     path = Path(spec).expanduser()
     if not path.exists():

@@ -77,9 +77,7 @@ def read_picture(path: Path) -> U8:
             upright = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
             stored = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if encoded.size else None
     except cv2.error as error:
-        raise UserError(
-            f"cannot decode {path}: {error.err}; expected a JPEG, PNG, WebP, BMP or TIFF"
-        ) from error
+        raise UserError(f"cannot decode {path}: {error.err}; expected a JPEG, PNG, WebP, BMP or TIFF") from error
     if upright is None or stored is None:
         raise UserError(f"{path} is not a whole picture; expected a JPEG, PNG, WebP, BMP or TIFF file")
 

@@ -77,9 +77,7 @@ class FaceTracker:
         smoothing: the landmark filter.
     """
 
-    def __init__(
-        self, model: Path, *, fps: float | None = None, smoothing: LandmarkFilter | None = None
-    ) -> None:
+    def __init__(self, model: Path, *, fps: float | None = None, smoothing: LandmarkFilter | None = None) -> None:
         self._landmarker = Landmarker(model, video=True, max_faces=_MAX_FACES)
         self._fps = fps
         self._filter = smoothing or LandmarkFilter()

@@ -37,9 +37,7 @@ class Window:
         right, bottom = max(0, self.x + self.width - width), max(0, self.y + self.height - height)
         inside = rgb[max(0, self.y) : self.y + self.height, max(0, self.x) : self.x + self.width]
         if left or top or right or bottom:
-            inside = np.asarray(
-                cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_REPLICATE), np.uint8
-            )
+            inside = np.asarray(cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_REPLICATE), np.uint8)
         return np.ascontiguousarray(inside)
 
 
