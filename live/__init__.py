@@ -1,0 +1,1 @@
+"""The running application: the loop, its stages, and the command line."""

@@ -72,7 +72,7 @@ class Loop:
         sinks: take them, all of them; opened. One that fails is given up while something is left to show.
         observer: sees every turn.
         limits: when to stop by itself.
-        timings: takes ``capture_to_sink`` and ``send``.
+        timings: takes ``send``, ``show`` (on the screen) and ``capture_to_sink``.
     """
 
     def __init__(
@@ -221,7 +221,11 @@ class Loop:
 
     def _observe(self, t: float, frame: Frame | None, composite: Composite | None) -> bool:
         latency = self._timings.last_ms("capture_to_sink")
-        return self._observer.see(Moment(t, frame, composite, self._counts(), self._fps, latency))
+        moment = Moment(t, frame, composite, self._counts(), self._fps, latency)
+        if not self._observer.on_screen or frame is None:
+            return self._observer.see(moment)
+        with self._timings.measure("show"):
+            return self._observer.see(moment)
 
     def _within_limits(self, t: float) -> bool:
         seconds, frames = self._limits.seconds, self._limits.frames

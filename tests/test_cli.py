@@ -200,6 +200,29 @@ def test_lists_end_well(folder: Path, capsys: pytest.CaptureFixture[str], listin
     )
 
 
+def test_the_doctor_looks_at_everything_and_tries_one_frame(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    told = capfd.readouterr()
+    lines = told.out.splitlines()
+    assert told.err == ""
+    names = ("Python", "model synthesis-bin", "engine", "encoder", "camera", "window", "virtual-camera", "video file")
+    for name in names:
+        assert any(line[5:].startswith(name) for line in lines), name
+    assert any(line.startswith("ok   one frame through all stages: ") and " ms (" in line for line in lines)
+    assert not any(line.startswith("FAIL") for line in lines)
+    assert tree(folder / "here") == {}
+
+
+def test_the_doctor_fails_without_models(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MORPHCAM_CACHE", str(folder / "empty cache"))
+    assert main(["doctor"]) == 1
+    lines = capfd.readouterr().out.splitlines()
+    assert any(line.startswith("FAIL model synthesis-bin: ") and "run.sh pull" in line for line in lines)
+    assert any(line.startswith("ok   video file") for line in lines)  # the rest is looked at all the same
+
+
 def play(path: Path) -> list[U8]:
     capture = cv2.VideoCapture(str(path))
     frames: list[U8] = []
