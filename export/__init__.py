@@ -1,0 +1,1 @@
+"""Everything offline that makes what the running application loads."""

@@ -13,12 +13,12 @@ def misalign(rgb: U8, landmarks: F32, rng: np.random.Generator) -> tuple[U8, F32
     size = rgb.shape[0]
     centre = (size - 1) / 2
     turn, scale = rng.normal(0, 1.2), np.exp(rng.normal(0, 0.02))
-    matrix = cv2.getRotationMatrix2D((centre, centre), turn, scale)
+    matrix = np.array(cv2.getRotationMatrix2D((centre, centre), turn, scale), np.float64)
     matrix[:, 2] += rng.normal(0, 0.01 * size, 2)
     moved = cv2.warpAffine(rgb, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     pixels = landmarks * size - 0.5
     points = (pixels @ matrix[:, :2].T + matrix[:, 2] + 0.5) / size
-    return moved, points.astype(np.float32)
+    return np.asarray(moved, np.uint8), points.astype(np.float32)
 
 
 def disturb_landmarks(landmarks: F32, rng: np.random.Generator) -> F32:

@@ -105,7 +105,7 @@ def without_leaks(directions: Mapping[str, F32], measured: F64, damping: float =
     own = np.diag(measured)
     relative = measured / own[:, None]  # rows: leaks per unit of own effect
     mixing = relative.T @ np.linalg.inv(relative @ relative.T + damping * np.eye(size))
-    mixing /= np.diag(mixing)[:, None]
+    mixing /= np.diag(mixing @ relative)[:, None]
     scaled = np.stack(list(directions.values())) / own[:, None, None]
     mixed = np.tensordot(mixing, scaled, axes=1) * own[:, None, None]
     return dict(zip(directions, mixed.astype(np.float32), strict=True))

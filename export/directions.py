@@ -12,21 +12,21 @@ from pathlib import Path
 import numpy as np
 
 from export.direction_effects import Editor, calibrated, slopes, without_leaks
-from export.direction_fit import NUISANCES, RECIPES, Gradients, fit, on_layers, step
+from export.direction_fit import NUISANCES, RECIPES, Gradients, fit, step
 from export.direction_table import as_json, markdown, measure_effects
-from export.labelling import draw, label
+from export.labelling import label
 from export.measure import IdentityMeter, Meter
+from export.sampling import sample_w_plus
 from export.sheet import sheet, write_png
 from models.alignment import to_rgb
 from models.arrays import F32
 from models.directions import load_direction
 from models.errors import UserError
-from models.latent import LAYERS, broadcast, mean_w, move
+from models.latent import EVERY_LAYER, mean_w, move
 from models.zoo import Generator, Mapping, load_generator, load_mapping
 
 SIZE = 256
 OUT = Path(__file__).parent.parent / "models" / "shipped" / "directions"
-SEED = 11  # of the labelled faces
 TUNING_SEED, TABLE_SEED, STRIP_SEED = 12, 13, 14  # of faces never labelled
 RANGE = (-3.0, 3.0)
 STRIP_STRENGTHS = (-3, -2, -1, 0, 1, 2, 3)
@@ -45,12 +45,10 @@ def find(editor: Editor, gradients: Gradients, faces: F32, *, raw: bool) -> dict
     """
     base = np.stack([row for face in faces if (row := editor.columns(face)) is not None])
     if len(base) < len(faces):
-        raise UserError("no face is found in some generated pictures; choose another --seed")
-    directions = {
-        name: on_layers(step(gradients, recipe.attribute, raw=raw), recipe.layers) for name, recipe in RECIPES.items()
-    }
+        raise UserError("no face is found in some generated pictures; choose another number of --tuning-faces")
+    directions = {name: step(gradients, recipe.attribute, recipe.layers, raw=raw) for name, recipe in RECIPES.items()}
     if not raw:
-        helpers = {name: on_layers(step(gradients, name, raw=False), slice(0, LAYERS)) for name in NUISANCES}
+        helpers = {name: step(gradients, name, EVERY_LAYER, raw=False) for name in NUISANCES}
         together = directions | helpers
         for _ in range(LEAK_ROUNDS):
             leaks = slopes(editor, faces, together, tuple(together), base, LEAK_REACH)
@@ -61,7 +59,7 @@ def find(editor: Editor, gradients: Gradients, faces: F32, *, raw: bool) -> dict
 
 def fresh_faces(seed: int, count: int, mapping: Mapping) -> F32:
     """Faces that were not labelled: float32 W+ [count, 18, 512]."""
-    return broadcast(draw(np.random.default_rng(seed), count, mapping.map, mean_w()))
+    return sample_w_plus(np.random.default_rng(seed), count, mapping.map, mean_w())
 
 
 def save(path: Path, direction: F32, description: str) -> None:
@@ -76,8 +74,7 @@ def save(path: Path, direction: F32, description: str) -> None:
 
 def make(args: argparse.Namespace, generator: Generator, mapping: Mapping) -> None:
     """Labels, fits, calibrates and writes every direction of `RECIPES`."""
-    cache = args.runs / f"labels-{generator.sha256[:12]}"
-    labels = label(args.samples, args.seed, mapping.map, generator.synthesize, mean_w(), cache)
+    labels = label(args.pool, args.samples)
     names = (*dict.fromkeys(recipe.attribute for recipe in RECIPES.values()), *NUISANCES)
     gradients = fit(labels, names)
     for name, correlation in zip(names, gradients.correlation, strict=True):
@@ -121,12 +118,11 @@ def draw_strips(args: argparse.Namespace, generator: Generator, mapping: Mapping
 def main(argv: list[str] | None = None) -> None:
     """Command line of `python -m export directions`."""
     parser = argparse.ArgumentParser(prog="python -m export directions", description=__doc__)
-    parser.add_argument("--samples", type=int, default=6000, help="generated faces to label")
+    parser.add_argument("--pool", type=Path, default=Path("runs/pool"), help="folder of generated faces")
+    parser.add_argument("--samples", type=int, default=20_000, help="faces of the pool to label, at most")
     parser.add_argument("--tuning-faces", type=int, default=64, help="faces to measure leaks and strengths on")
-    parser.add_argument("--seed", type=int, default=SEED, help="of the labelled faces")
     parser.add_argument("--raw", action="store_true", help="do not orthogonalise against other attributes")
     parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="where NAME.npz are written")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="cache of labels")
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--threads", type=int, default=0, help="of the generator; 0 = all cores")
     parser.add_argument("--table", action="store_true", help="only tabulate the directions there are")

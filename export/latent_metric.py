@@ -21,7 +21,7 @@ from models import ir, registry
 from models.arrays import F32
 from models.networks import mobile_stylegan as ms
 
-PICTURE_ROWS = 768
+PICTURE_ROWS = 384
 GEOMETRY_ROWS = 96
 
 
@@ -44,7 +44,7 @@ def projection(image: Tensor, weight: Tensor) -> Tensor:
     return total
 
 
-def picture_rows(pool: Pool, heads: Path, unit: F32, faces: int = 200, projections: int = 6) -> F32:
+def picture_rows(pool: Pool, heads: Path, unit: F32, faces: int = 110, projections: int = 4) -> F32:
     """float32 [PICTURE_ROWS, 9216]: principal rows of J, for W+ in units of `unit` [512]."""
     net = ms.load_published(ir.read(registry.path("synthesis-xml")), 256)
     ms.load_head(net, heads / "head-256.npz")

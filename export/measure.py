@@ -191,14 +191,16 @@ class Meter:
     def measure(self, rgb: U8) -> Measures | None:
         """Measures the face in uint8 [H, W, 3]; None when there is none."""
         found = self._landmarker.detect(rgb)
-        if not found:
-            return None
-        landmarks = found[0].landmarks
+        return self.read(rgb, found[0]) if found else None
+
+    def read(self, rgb: U8, detection: Detection) -> Measures:
+        """Measures a face already found in uint8 [H, W, 3]."""
+        landmarks = detection.landmarks
         age = float(_run(self._age, face_chip(rgb, landmarks, *AGE_CHIP)) @ CLASS_AGES)
         _, male = _run(self._gender, face_chip(rgb, landmarks, *GENDER_CHIP))
         lightness = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
         return Measures(
-            found[0],
+            detection,
             age,
             float(male),
             glasses=glasses_edge(lightness, landmarks),

@@ -77,7 +77,7 @@ def open_pool(folder: Path, capacity: int | None = None) -> Pool:
                     file.truncate(capacity * row)
         rows = path.stat().st_size // row
         arrays[name] = np.memmap(path, dtype, "r" if capacity is None else "r+", shape=(rows, *shape))
-    return Pool(**arrays, counter=folder / "filled")  # type: ignore[arg-type] # one dtype per name
+    return Pool(**arrays, counter=folder / "filled")
 
 
 def compile_generator(size: int, heads: Path, threads: int) -> ov.InferRequest:

@@ -26,6 +26,7 @@ from export import latent_metric
 from export.augment import disturb_landmarks, misalign, photograph
 from export.pool import Pool, open_pool
 from models import zoo
+from models.arrays import F32, U8
 from models.networks.encoder import Encoder
 
 HELD_OUT = 512  # first rows of the pool, never trained on
@@ -36,7 +37,7 @@ AVERAGE = 0.999  # decay of the weight average
 def batches(
     pool: Pool, size: int, seed: int, quit_event: threading.Event, ready: queue.Queue[tuple[Tensor, ...]]
 ) -> None:
-    """Feeds augmented batches to `ready`: images, landmarks, standard latents come later, W+."""
+    """Feeds augmented batches to `ready`: images, landmarks, W+."""
     rng = np.random.default_rng(seed)
     while not quit_event.is_set():
         rows = np.sort(rng.integers(HELD_OUT, pool.filled, size))
@@ -55,20 +56,22 @@ def batches(
                 continue
 
 
-def to_input(images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Tensor:
+def to_input(images: U8) -> Tensor:
     """uint8 [N, S, S, 3] -> float32 [N, 3, S, S] in [-1, 1]."""
     return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
-def load_metric(folder: Path, pool: Pool, heads: Path, mean: np.ndarray, unit: np.ndarray) -> dict[str, Tensor]:  # type: ignore[type-arg]
+def load_metric(folder: Path, pool: Pool, heads: Path, mean: F32, unit: F32) -> dict[str, Tensor]:
     """The rows of the latent metric, made once and kept in `folder`."""
     path = folder / "metric.npz"
     if not path.exists():
-        rows = {
-            "picture": latent_metric.picture_rows(pool, heads, unit),
-            "geometry": latent_metric.geometry_rows(pool, mean, unit),
-        }
-        np.savez(path, **{name: latent_metric.normalised(r, pool, mean, unit) for name, r in rows.items()})
+        picture = latent_metric.picture_rows(pool, heads, unit)
+        geometry = latent_metric.geometry_rows(pool, mean, unit)
+        np.savez(
+            path,
+            picture=latent_metric.normalised(picture, pool, mean, unit),
+            geometry=latent_metric.normalised(geometry, pool, mean, unit),
+        )
     with np.load(path) as arrays:
         return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
 
@@ -169,7 +172,7 @@ def main(argv: list[str] | None = None) -> None:
             for name, value in losses.items():
                 running[name] = 0.98 * running.get(name, float(value)) + 0.02 * float(value)
             if step % 250 == 0:
-                row = {"step": step, "minutes": round(spent / 60, 2), "pool": pool.filled, "rate": rate,
+                row = {"step": step, "minutes": round(spent / 60, 2), "pool": pool.filled, "rate": float(rate),
                        **running, **held_out_scores(average, pool, metric)}  # fmt: skip
                 with log_path.open("a", newline="") as file:
                     writer = csv.DictWriter(file, row)

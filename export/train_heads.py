@@ -28,7 +28,7 @@ from models.networks import mobile_stylegan as ms
 
 SHIPPED = Path(__file__).parent.parent / "models" / "shipped"
 PATCH = 32  # feature pixels; the picture patch is twice that
-PATCHES = 6  # per sample and head
+PATCHES = 3  # per sample and head: colour is learned from many faces, not from many patches
 
 
 class AllFeatures(nn.Module):
@@ -39,13 +39,13 @@ class AllFeatures(nn.Module):
         self.net = net
         self.sizes = sizes
 
-    def forward(self, w_plus: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, w_plus: Tensor) -> tuple[Tensor, ...]:  # noqa: D102 - described by the class
         x = self.net.conv1(self.net.constant, w_plus[:, 0])
         features = {}
         for i, block in enumerate(self.net.blocks):
             x = block(x, w_plus[:, 2 * i + 1], w_plus[:, 2 * i + 2])
             features[i + 1] = x
-        image = self.net.head(x, w_plus[:, 2 * len(self.net.blocks) + 1])
+        image = self.net.head(x, w_plus[:, ms.LAST_LAYER])
         outputs = []
         for size in self.sizes:
             outputs += [features[ms.HEADS[size].blocks], F.avg_pool2d(image, 1024 // size)]
@@ -67,10 +67,10 @@ def compile_features(net: ms.Synthesis, sizes: tuple[int, ...], runs: Path) -> o
 class Patches:
     """Replay buffer of (features, style, picture) patches of one head, float16."""
 
-    def __init__(self, channels: int, capacity: int) -> None:
+    def __init__(self, channels: int, style_dim: int, capacity: int) -> None:
         self.features = np.zeros((capacity, channels, PATCH, PATCH), np.float16)
         self.images = np.zeros((capacity, 3, 2 * PATCH, 2 * PATCH), np.float16)
-        self.styles = np.zeros((capacity, 512), np.float32)
+        self.styles = np.zeros((capacity, style_dim), np.float32)
         self.filled = 0
         self.next = 0
 
@@ -101,7 +101,7 @@ def psnr(prediction: F32, target: F32) -> float:
 def initialise(head: ms.HiddenHead, patches: Patches) -> None:
     """Starts a head from least squares: each channel scaled to unit spread, the linear path solved for.
 
-    The features of a channel differ in size by orders of magnitude; from a random start Adam spends its steps on that.
+    The features of channels differ in size by orders of magnitude; from a random start Adam spends its steps on that.
     """
     chosen = np.arange(0, patches.filled, max(1, patches.filled // 160))
     features = patches.features[chosen].astype(np.float32)
@@ -140,7 +140,7 @@ def fit(size: int, patches: Patches, steps: int, batch: int, rng: np.random.Gene
     # The style paths multiply 512 numbers of order one: a step there moves the picture most.
     style = [*head.modulation.parameters(), *head.style_bias.parameters()]
     others = [*head.linear.parameters(), *head.hidden.parameters(), *head.out.parameters()]
-    optimizer = torch.optim.Adam([{"params": style, "share": 0.1}, {"params": others, "share": 1.0}])
+    optimizer = torch.optim.AdamW([{"params": style, "share": 0.1}, {"params": others, "share": 1.0}])
     for step in track(range(steps), description=f"Fitting {size} px"):
         for group in optimizer.param_groups:
             group["lr"] = (
@@ -160,7 +160,7 @@ def main(argv: list[str] | None = None) -> None:
     """Command line of `python -m export heads`."""
     parser = argparse.ArgumentParser(prog="python -m export heads", description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
-    parser.add_argument("--samples", type=int, default=400, help="faces seen")
+    parser.add_argument("--samples", type=int, default=900, help="faces seen")
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
@@ -183,15 +183,17 @@ def main(argv: list[str] | None = None) -> None:
 
     request = compile_features(ms.load_published(published), sizes, args.runs)
     channels = {size: (512, *ms.BLOCK_CHANNELS)[ms.HEADS[size].blocks] for size in sizes}
-    buffers = {size: Patches(channels[size], args.samples * PATCHES) for size in sizes}
-    style_layer = {size: 2 * ms.HEADS[size].blocks + 1 for size in sizes}
+    layers = {size: ms.HEADS[size].layers for size in sizes}
+    buffers = {
+        size: Patches(channels[size], 512 * len(range(18)[layers[size]]), args.samples * PATCHES) for size in sizes
+    }
     held_out = sample(24)
     started = time.monotonic()
     for w_plus in track(sample(args.samples), description="Collecting features"):
         result = request.infer([w_plus[None]])
         for k, size in enumerate(sizes):
             features, image = np.array(result[2 * k][0]), np.array(result[2 * k + 1][0])
-            buffers[size].add(features, image, w_plus[style_layer[size]], rng)
+            buffers[size].add(features, image, w_plus[layers[size]].ravel(), rng)
     heads = {size: fit(size, buffers[size], args.steps, args.batch, rng) for size in sizes}
 
     report = {}
@@ -201,7 +203,7 @@ def main(argv: list[str] | None = None) -> None:
         for w_plus in held_out:
             result = request.infer([w_plus[None]])
             features, image = np.array(result[2 * k]), np.array(result[2 * k + 1])
-            style = torch.from_numpy(w_plus[None, style_layer[size]])
+            style = torch.from_numpy(w_plus[None, layers[size]].reshape(1, -1))
             with torch.no_grad():
                 values.append(psnr(head(torch.from_numpy(features), style).numpy(), image))
         report[size] = {"psnr_db": float(np.mean(values)), "psnr_db_worst": float(np.min(values))}

@@ -206,31 +206,45 @@ def _pad_softly(patch: U8, overhang: F64, side: float) -> tuple[U8, F64]:
         The padded patch and float64 [2], where the old origin now lies.
     """
     left, top, right, bottom = (int(np.ceil(o)) + 2 if o > 0 else 0 for o in overhang)
-    padded = cv2.copyMakeBorder(patch, top, bottom, left, right, cv2.BORDER_REFLECT_101)
     height, width = patch.shape[:2]
-    fade_x, soft_x = _edge_weights(np.arange(-left, width + right), width, overhang[0::2], side)
-    fade_y, soft_y = _edge_weights(np.arange(-top, height + bottom), height, overhang[1::2], side)
-    fade = np.maximum(fade_x[None, :], fade_y[:, None])[..., None]
-    soft = np.maximum(soft_x[None, :], soft_y[:, None])[..., None]
+    padded = cv2.copyMakeBorder(patch, top, bottom, left, right, cv2.BORDER_REFLECT_101)
+    rows, columns = padded.shape[:2]
 
-    sigma = _BLUR * side
-    reduce = max(1, int(sigma / _BLUR_PIXELS))
-    small = cv2.resize(
-        padded,
-        (max(1, padded.shape[1] // reduce), max(1, padded.shape[0] // reduce)),
-        interpolation=cv2.INTER_AREA,
-    )
-    median = np.median(small.reshape(-1, 3), axis=0).astype(np.float32)
-    small = cv2.GaussianBlur(small, (0, 0), sigma / reduce)
-    blurred = cv2.resize(small, (padded.shape[1], padded.shape[0]), interpolation=cv2.INTER_LINEAR)
+    # Blur and median colour are smooth: they are made small and enlarged.
+    reduce = max(1, int(_BLUR * side / _BLUR_PIXELS))
+    small_rows, small_columns = max(1, rows // reduce), max(1, columns // reduce)
+    small = cv2.resize(padded, (small_columns, small_rows), interpolation=cv2.INTER_AREA)
+    median = np.median(small[::2, ::2].reshape(-1, 3), axis=0).astype(np.float32)
+    blurred = cv2.GaussianBlur(small, (0, 0), _BLUR * side / reduce).astype(np.float32)
+    small_x = (np.arange(small_columns) + 0.5) * columns / small_columns - 0.5 - left
+    small_y = (np.arange(small_rows) + 0.5) * rows / small_rows - 0.5 - top
+    fade_x, _ = _edge_weights(small_x, width, overhang[0::2], side)
+    fade_y, _ = _edge_weights(small_y, height, overhang[1::2], side)
+    blurred += (median - blurred) * np.maximum(fade_x[None, :], fade_y[:, None])[..., None]
+    backdrop = cv2.resize(np.rint(blurred).astype(np.uint8), (columns, rows), interpolation=cv2.INTER_LINEAR)
 
-    mixed = padded.astype(np.float32)
-    mixed += (blurred.astype(np.float32) - mixed) * soft
-    mixed += (median - mixed) * fade
-    return np.rint(mixed).astype(np.uint8), np.array([left, top], np.float64)
+    _, soft_x = _edge_weights(np.arange(columns) - left, width, overhang[0::2], side)
+    _, soft_y = _edge_weights(np.arange(rows) - top, height, overhang[1::2], side)
+    clear_x, clear_y = _span(soft_x == 0), _span(soft_y == 0)
+    for y, x in (
+        (slice(0, clear_y.start), slice(0, columns)),
+        (slice(clear_y.stop, rows), slice(0, columns)),
+        (clear_y, slice(0, clear_x.start)),
+        (clear_y, slice(clear_x.stop, columns)),
+    ):
+        soft = np.maximum(soft_x[None, x], soft_y[y, None])
+        if soft.size:
+            padded[y, x] = cv2.blendLinear(backdrop[y, x], padded[y, x], soft, 1 - soft)
+    return np.asarray(padded, np.uint8), np.array([left, top], np.float64)
 
 
-def _edge_weights(position: NDArray[np.int_], length: int, overhang: F64, side: float) -> tuple[F32, F32]:
+def _span(flags: NDArray[np.bool_]) -> slice:
+    """The run of True in an array that has at most one; an empty slice at its end where it has none."""
+    places = np.flatnonzero(flags)
+    return slice(int(places[0]), int(places[-1]) + 1) if places.size else slice(len(flags), len(flags))
+
+
+def _edge_weights(position: NDArray[np.int_] | F64, length: int, overhang: F64, side: float) -> tuple[F32, F32]:
     """Weights along one axis of the padded patch.
 
     Args:

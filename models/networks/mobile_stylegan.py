@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from models.ir import Constant, IntermediateRepresentation
 
 STYLE_DIM = 512
+LAST_LAYER = 15  # of W+ that is read, by the published head; StyleGAN2's last two convolutions are not here
 BLOCK_CHANNELS = (512, 512, 512, 512, 256, 128, 64)  # features of blocks 0..6, at 8..512 px
 
 
@@ -38,11 +39,11 @@ def inverse_haar(bands: Tensor) -> Tensor:
 
 
 class Modulation(nn.Module):
-    """Affine map of a style to one scale per channel: [N, 512] -> [N, C, 1, 1]."""
+    """Affine map of a style to one scale per channel: [N, D] -> [N, C, 1, 1]."""
 
-    def __init__(self, channels: int, gain: float = 1.0) -> None:
+    def __init__(self, channels: int, gain: float = 1.0, style_dim: int = STYLE_DIM) -> None:
         super().__init__()
-        self.affine = nn.Linear(STYLE_DIM, channels)
+        self.affine = nn.Linear(style_dim, channels)
         self.gain = gain
 
     def forward(self, style: Tensor) -> Tensor:
@@ -101,21 +102,22 @@ class HiddenHead(nn.Module):
     """An image head for a lower resolution, trained against the reduced full picture.
 
     The published network has an image only at its end; the intermediate features were never asked to be one
-    linear map away from RGB. A hidden layer with a 3x3 output and a linear path beside it make up for that.
+    linear map away from RGB. A hidden layer with a 3x3 output and a linear path beside it make up for that. The
+    head reads the styles of all layers it stands in for, since they set much of the colour.
     """
 
-    def __init__(self, channels: int, hidden: int = 64) -> None:
+    def __init__(self, channels: int, hidden: int, layers: int) -> None:
         super().__init__()
-        self.modulation = Modulation(channels)
+        self.modulation = Modulation(channels, style_dim=layers * STYLE_DIM)
         self.linear = nn.Conv2d(channels, 12, 1)
         self.hidden = nn.Conv2d(channels, hidden, 1)
         self.out = nn.Conv2d(hidden, 12, 3, padding=1)
-        self.style_bias = nn.Linear(STYLE_DIM, 12)
+        self.style_bias = nn.Linear(layers * STYLE_DIM, 12)
 
-    def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        x = x * self.modulation(style)
+    def forward(self, x: Tensor, styles: Tensor) -> Tensor:
+        x = x * self.modulation(styles)
         bands = self.linear(x) + self.out(F.leaky_relu(self.hidden(x), 0.2))
-        return inverse_haar(bands + self.style_bias(style).unsqueeze(-1).unsqueeze(-1))
+        return inverse_haar(bands + self.style_bias(styles).unsqueeze(-1).unsqueeze(-1))
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,11 @@ class HeadSpec:
 
     blocks: int  # how many blocks run before the head
     hidden: int  # hidden channels of the head; 0 = the published linear head
+
+    @property
+    def layers(self) -> slice:
+        """Layers of W+ whose styles the head reads: its own and those of the blocks it stands in for."""
+        return slice(2 * self.blocks + 1, LAST_LAYER + 1)
 
 
 # One picture size -> how it is made. The Haar head doubles, so 256 px comes from features at 128 px (block 4).
@@ -146,7 +153,9 @@ class Synthesis(nn.Module):
         channels = (512, *BLOCK_CHANNELS)
         self.blocks = nn.ModuleList(Block(channels[i], channels[i + 1], 8 << i) for i in range(spec.blocks))
         self.head: nn.Module = (
-            HiddenHead(channels[spec.blocks], spec.hidden) if spec.hidden else BandHead(channels[spec.blocks])
+            HiddenHead(channels[spec.blocks], spec.hidden, LAST_LAYER - 2 * spec.blocks)
+            if spec.hidden
+            else BandHead(channels[spec.blocks])
         )
 
     def features(self, w_plus: Tensor) -> Tensor:
@@ -157,7 +166,8 @@ class Synthesis(nn.Module):
         return x
 
     def forward(self, w_plus: Tensor) -> Tensor:
-        return cast(Tensor, self.head(self.features(w_plus), w_plus[:, 2 * len(self.blocks) + 1]))
+        styles = w_plus[:, HEADS[self.size].layers].flatten(1)
+        return cast(Tensor, self.head(self.features(w_plus), styles))
 
 
 def weight_map(ir: IntermediateRepresentation, size: int) -> dict[str, Constant]:

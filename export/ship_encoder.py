@@ -1,0 +1,102 @@
+"""Writes the trained encoder as models/shipped/encoder.onnx, its big weights stored in float16.
+
+The averaged weights of the training run are exported, the graph is compared with PyTorch in both engines, and only
+then is the file put in place.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+
+from models import zoo
+from models.errors import UserError
+from models.networks.encoder import LANDMARKS, Encoder
+from models.runtime import load_engine
+
+OPSET = 17
+HALVED_FROM = 1024  # elements; smaller arrays (norms, biases) keep float32
+TOLERANCE = 0.02  # standard deviations of W: what float16 weights may change
+
+
+def store_in_float16(graph: onnx.ModelProto) -> None:
+    """Stores big float32 initialisers as float16 with a cast behind each; engines fold it when they load."""
+    casts = []
+    for initializer in graph.graph.initializer:
+        values = numpy_helper.to_array(initializer)
+        if values.dtype != np.float32 or values.size < HALVED_FROM:
+            continue
+        name = initializer.name
+        initializer.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
+        casts.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *graph.graph.node]
+    del graph.graph.node[:]
+    graph.graph.node.extend(nodes)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line of `python -m export ship`."""
+    parser = argparse.ArgumentParser(prog="python -m export ship", description=__doc__)
+    parser.add_argument("--run", type=Path, default=Path("runs/encoder"), help="folder of the training run")
+    parser.add_argument("--out", type=Path, default=zoo.SHIPPED / "encoder.onnx")
+    args = parser.parse_args(argv)
+    checkpoint = args.run / "last.pt"
+    if not checkpoint.exists():
+        raise UserError(f"no checkpoint {checkpoint}; train one first: python -m export encoder")
+    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    state = saved["average"]
+    net = Encoder(state["mean_w"], state["std_w"])
+    net.load_state_dict(state)
+    net.eval()
+
+    buffer = io.BytesIO()
+    example = (torch.zeros(1, 3, 128, 128), torch.full((1, LANDMARKS, 2), 0.5))
+    torch.onnx.export(
+        net,
+        example,
+        buffer,
+        input_names=["image", "landmarks"],
+        output_names=["w_plus"],
+        dynamic_axes={name: {0: "N"} for name in ("image", "landmarks", "w_plus")},
+        dynamo=False,
+        opset_version=OPSET,
+    )
+    graph = onnx.load_from_string(buffer.getvalue())
+    store_in_float16(graph)
+    onnx.checker.check_model(graph)
+
+    temporary = args.out.with_suffix(".partial.onnx")
+    onnx.save(graph, temporary)
+    rng = np.random.default_rng(4)
+    image = rng.uniform(-1, 1, (3, 3, 128, 128)).astype(np.float32)
+    landmarks = rng.uniform(0.2, 0.8, (3, LANDMARKS, 2)).astype(np.float32)
+    with torch.no_grad():
+        expected = net(torch.from_numpy(image), torch.from_numpy(landmarks)).numpy()
+    errors = {}
+    for engine in ("openvino", "onnxruntime"):
+        got = load_engine(temporary, engine, "float32", batch=3)({"image": image, "landmarks": landmarks})["w_plus"]
+        errors[engine] = float(np.abs((got - expected) / state["std_w"].numpy()).max())
+    if max(errors.values()) > TOLERANCE:
+        temporary.unlink()
+        raise UserError(f"the exported encoder differs from PyTorch by {errors} standard deviations; not written")
+    temporary.replace(args.out)
+    figures = {
+        "steps": saved["step"],
+        "minutes": round(saved["spent"] / 60, 1),
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "float16_error_in_standard_deviations": errors,
+        "sha256": zoo.sha256(args.out),
+    }
+    args.out.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n")
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
