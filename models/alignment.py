@@ -31,7 +31,7 @@ _BORDER = 0.1  # real pixels kept around the square before padding starts to mat
 _LEAST_PADDING = 0.3  # over which the padding fades to one colour
 _BLUR = 0.02  # standard deviation of the blur of the padding
 _FAR = 1.5  # beyond this all of the square lies outside the frame, and farther is no different
-_BLUR_PIXELS = 2.5  # the blur is made in a picture shrunk until its standard deviation is this
+_BLUR_PIXELS = 1.25  # the blur is made in a picture shrunk until its standard deviation is this
 
 _DETAIL = 1.4  # patch pixels per crop pixel kept for the warp: fewer would blur, more alias
 
@@ -214,7 +214,7 @@ def _pad_softly(patch: U8, overhang: F64, side: float) -> tuple[U8, F64]:
     reduce = max(1, int(_BLUR * side / _BLUR_PIXELS))
     small_rows, small_columns = max(1, rows // reduce), max(1, columns // reduce)
     small = cv2.resize(padded, (small_columns, small_rows), interpolation=cv2.INTER_AREA)
-    median = np.median(small[::2, ::2].reshape(-1, 3), axis=0).astype(np.float32)
+    median = np.median(small.reshape(-1, 3), axis=0).astype(np.float32)
     blurred = cv2.GaussianBlur(small, (0, 0), _BLUR * side / reduce).astype(np.float32)
     small_x = (np.arange(small_columns) + 0.5) * columns / small_columns - 0.5 - left
     small_y = (np.arange(small_rows) + 0.5) * rows / small_rows - 0.5 - top
