@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import copy
 import csv
+import math
 import queue
 import threading
 import time
@@ -145,7 +146,8 @@ def main(argv: list[str] | None = None) -> None:
     try:
         while spent < budget:
             images, landmarks, w_plus = ready.get()
-            rate = args.rate * min(1.0, (step + 1) / 300) * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * spent / budget)))
+            cosine = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * spent / budget))
+            rate = args.rate * min(1.0, (step + 1) / 300) * cosine
             for group in optimizer.param_groups:
                 group["lr"] = rate
             truth = (w_plus - net.mean_w) / net.std_w
@@ -172,7 +174,7 @@ def main(argv: list[str] | None = None) -> None:
             for name, value in losses.items():
                 running[name] = 0.98 * running.get(name, float(value)) + 0.02 * float(value)
             if step % 250 == 0:
-                row = {"step": step, "minutes": round(spent / 60, 2), "pool": pool.filled, "rate": float(rate),
+                row = {"step": step, "minutes": round(spent / 60, 2), "pool": pool.filled, "rate": rate,
                        **running, **held_out_scores(average, pool, metric)}  # fmt: skip
                 with log_path.open("a", newline="") as file:
                     writer = csv.DictWriter(file, row)

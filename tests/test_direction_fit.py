@@ -30,7 +30,7 @@ def planted(rng: np.random.Generator) -> tuple[F64, Labels]:
     x = np.repeat(rng.normal(size=(4000, 1, DIMENSIONS)), 18, axis=1)
     for face in range(0, 4000, 2):
         x[face, rng.integers(1, 18) :] = rng.normal(size=DIMENSIONS)
-    middle, fine = x[:, GROUPS[2]].mean(axis=1), x[:, GROUPS[4]].mean(axis=1)
+    middle, fine = x[:, GROUPS[1]].mean(axis=1), x[:, GROUPS[2]].mean(axis=1)
     values = np.stack([middle @ axes[0], middle @ axes[1], fine @ axes[2]], axis=1)
     values += 0.1 * rng.normal(size=values.shape)
     columns = np.zeros((4000, len(COLUMNS)), np.float32)
@@ -50,7 +50,7 @@ def fitted() -> tuple[F64, Gradients]:
 def effects(axes: F64, gradients: Gradients, direction: F32) -> F64:
     """True change of the three planted values."""
     moved = direction / gradients.spread
-    middle, fine = moved[GROUPS[2]].mean(axis=0), moved[GROUPS[4]].mean(axis=0)
+    middle, fine = moved[GROUPS[1]].mean(axis=0), moved[GROUPS[2]].mean(axis=0)
     return np.array([middle @ axes[0], middle @ axes[1], fine @ axes[2]])
 
 
@@ -73,7 +73,7 @@ def test_a_raw_step_drags_what_shares_its_axis_and_a_clean_one_does_not(
 def test_a_step_lies_in_the_layers_that_do_it(fitted: tuple[F64, Gradients]) -> None:
     _, gradients = fitted
     lengths = np.linalg.norm(step(gradients, "glasses", slice(0, 18), raw=False), axis=1)
-    assert lengths[GROUPS[4]].min() > 3 * lengths[: GROUPS[4].start].max()
+    assert lengths[GROUPS[2]].min() > 3 * lengths[: GROUPS[2].start].max()
 
 
 def test_layers_outside_keep_their_style(fitted: tuple[F64, Gradients]) -> None:

@@ -16,7 +16,7 @@ pytest.importorskip("dlib", reason="needs the train extra")
 
 from export import measure
 
-if not all(registry.is_intact(a) for a in registry.choose(["default", "measure"])):
+if not all(registry.is_intact(registry.artefacts()[name]) for name in registry.choose(["default", "measure"])):
     pytest.skip("the measuring models are not pulled: ./run.sh pull measure", allow_module_level=True)
 
 FACES = os.environ.get("MORPHCAM_FACES")
