@@ -12,8 +12,8 @@ from models.arrays import F32
 
 RNG = np.random.default_rng(5)
 FACE: F32 = RNG.normal(size=(1, 18, 512)).astype(np.float32) * 0.5
-EXPRESSION: F32 = RNG.normal(size=(1, 18, 512)).astype(np.float32) * 0.2  # about a smile's length in W+
-JITTER = 0.05
+EXPRESSION: F32 = RNG.normal(size=(1, 18, 512)).astype(np.float32) * 0.1  # a talking head's latents spread by 0.06
+JITTER = 0.01  # a still portrait's, with sensor noise, move by a tenth of this from frame to frame
 
 
 def _run(latents: list[F32], fps: float) -> list[F32]:
