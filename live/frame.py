@@ -36,7 +36,7 @@ class FaceTrack:
         pose: float32 [3], head yaw, pitch, roll in degrees; positive yaw turns to the picture's right,
             positive pitch looks up, positive roll leans clockwise in the picture.
         face_id: stays the same while the face is followed.
-        score: share of the landmarks that lie inside the picture, in [0, 1]; MediaPipe keeps its confidence to itself.
+        score: share of the landmarks that lie inside the picture, in [0, 1].
     """
 
     landmarks: F32
