@@ -54,6 +54,9 @@ class App:
             stderr=subprocess.PIPE,
             text=True,
         )
+        assert self.process.stdout is not None
+        # Not before: the window that probes the display, for a moment, has the same name.
+        assert any("output: window" in line for line in self.process.stdout), self.process.communicate()[1]
         self.wait(lambda: xdotool("getactivewindow", "getwindowname") == "morphcam", START_SECONDS)
         self.wait(lambda: bool(self.shot().any()), START_SECONDS)
 
