@@ -15,6 +15,9 @@ from hypothesis import settings
 from live.grab import quiet
 from models import registry
 from models.arrays import U8
+from tests.desktop import display
+
+__all__ = ["display"]  # a fixture, for every test
 
 # A busy machine is no fault of the arithmetic; pytest-timeout catches what really hangs.
 settings.register_profile("morphcam", deadline=None)

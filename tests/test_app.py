@@ -17,9 +17,7 @@ import pytest
 from live.fit import fit
 from models.arrays import U8
 from models.landmarker import BLENDSHAPES, Landmarker
-from tests.test_window import display, needs_x, xdotool
-
-__all__ = ["display"]  # a fixture
+from tests.desktop import needs_x, xdotool
 
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 60.0  # cold caches and a busy machine

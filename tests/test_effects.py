@@ -178,6 +178,7 @@ def test_a_stack_adds_up_its_effects_and_names_those_that_are_on() -> None:
         ("age=-1.5", ("age", -1.5)),
         ("path/to/smile.pt=3", ("path/to/smile.pt", 3.0)),
         ("a=b/smile.pt=0.5", ("a=b/smile.pt", 0.5)),
+        ("a=b/smile.pt", ("a=b/smile.pt", 1.0)),
     ],
 )
 def test_direction_specs_are_read(text: str, expected: tuple[str, float]) -> None:

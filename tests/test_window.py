@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -20,45 +19,10 @@ from live.sink import open_sink
 from live.window import Window, key_name
 from models.arrays import U8
 from models.errors import UserError
+from tests.desktop import SCREEN_SIZE, WAIT, needs_x, xdotool
 from tests.pictures import SCREEN, assert_close
 
 SIZE = (640, 480)
-SCREEN_SIZE = (1280, 800)
-NEEDED = ("Xvfb", "xdotool", "openbox", "import")
-WAIT = 10.0  # seconds until something that must happen counts as failed
-
-needs_x = pytest.mark.skipif(
-    sys.platform != "linux" or any(shutil.which(tool) is None for tool in NEEDED),
-    reason=f"needs {', '.join(NEEDED)}: apt-get install xvfb xdotool openbox imagemagick",
-)
-
-
-@pytest.fixture(scope="module")
-def display() -> Iterator[str]:
-    """An X display of its own, with a window manager; Qt keeps to the first display a process uses."""
-    reading, writing = os.pipe()
-    screen = f"{SCREEN_SIZE[0]}x{SCREEN_SIZE[1]}x24"
-    server = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(writing), "-screen", "0", screen, "-nolisten", "tcp"],
-        pass_fds=[writing],
-        stderr=subprocess.DEVNULL,
-    )
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        name = f":{pipe.readline().strip()}"
-    manager = subprocess.Popen(
-        ["openbox", "--sm-disable"], env={**os.environ, "DISPLAY": name}, stderr=subprocess.DEVNULL
-    )
-    before = os.environ.get("DISPLAY")
-    os.environ["DISPLAY"] = name
-    yield name
-    if before is None:
-        del os.environ["DISPLAY"]
-    else:
-        os.environ["DISPLAY"] = before
-    for process in (manager, server):
-        process.terminate()
-        process.wait(WAIT)
 
 
 @pytest.fixture
@@ -90,11 +54,6 @@ def show(sink: Window, until: Callable[[], bool], rgb: U8 | None = None) -> list
             if key := sink.poll_key():
                 keys.append(key)
     return keys
-
-
-def xdotool(*arguments: str) -> str:
-    done = subprocess.run(["xdotool", *arguments], capture_output=True, text=True, timeout=WAIT, check=False)
-    return done.stdout.strip()
 
 
 def window_state() -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from live.effects.ease import Ease
 from live.effects.numbers import parse_number
 from models.arrays import F32
-from models.directions import Direction
+from models.directions import SUFFIXES, Direction
 from models.latent import move
 
 DEFAULT_STRENGTH = 1.0
@@ -24,7 +24,7 @@ def parse_direction(text: str) -> tuple[str, float]:
         UserError: the strength is not a number or is absurd.
     """
     name, equals, strength = text.rpartition("=")
-    if not equals:
+    if not equals or strength.endswith(SUFFIXES):  # a file with = in its path, without a strength
         return text, DEFAULT_STRENGTH
     number = parse_number(
         strength, what=f"the strength of direction {name!r}", lowest=-MOST_STRENGTH, highest=MOST_STRENGTH
