@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from pathlib import Path
 from typing import cast
 
@@ -27,8 +26,9 @@ from models.networks import mapping as mapping_net
 from models.networks import mobile_stylegan as ms
 
 SHIPPED = Path(__file__).parent.parent / "models" / "shipped"
+HELD_OUT, HELD_OUT_SEED = 32, 10_000  # faces the figures come from
 PATCH = 32  # feature pixels; the picture patch is twice that
-PATCHES = 3  # per sample and head: colour is learned from many faces, not from many patches
+PATCHES = 4  # per sample and head: colour is learned from many faces, not from many patches
 
 
 class AllFeatures(nn.Module):
@@ -133,10 +133,16 @@ def haar(images: F32) -> F32:
     return np.concatenate([low, high.reshape(len(images), 9, *high.shape[3:])], 1)
 
 
-def fit(size: int, patches: Patches, steps: int, batch: int, rng: np.random.Generator) -> ms.HiddenHead:
-    """A head fitted to the patches by Adam, the learning rate falling by a cosine."""
-    head = cast(ms.HiddenHead, ms.Synthesis(size).head)
-    initialise(head, patches)
+def fit(
+    size: int, start: Path | None, patches: Patches, steps: int, batch: int, rng: np.random.Generator
+) -> ms.HiddenHead:
+    """A head fitted to the patches by Adam, the learning rate falling by a cosine; goes on from the file `start`."""
+    net = ms.Synthesis(size)
+    head = cast(ms.HiddenHead, net.head)
+    if start is None:
+        initialise(head, patches)
+    else:
+        ms.load_head(net, start)
     # The style paths multiply 512 numbers of order one: a step there moves the picture most.
     style = [*head.modulation.parameters(), *head.style_bias.parameters()]
     others = [*head.linear.parameters(), *head.hidden.parameters(), *head.out.parameters()]
@@ -165,6 +171,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--resume", type=Path, metavar="DIR", help="go on from the heads in this folder")
     parser.add_argument("--out", type=Path, default=SHIPPED / "heads")
     args = parser.parse_args(argv)
     sizes = tuple(args.sizes)
@@ -173,12 +180,11 @@ def main(argv: list[str] | None = None) -> None:
     torch.manual_seed(args.seed)
     rng = np.random.default_rng(args.seed)
 
-    registry.path("synthesis-bin"), registry.path("mapping-bin")
     published = ir.read(registry.path("synthesis-xml"))
     z_to_w = mapping_net.load_published(ir.read(registry.path("mapping-xml")))
     mean_w = np.load(SHIPPED / "mean_w.npy")
 
-    def sample(count: int) -> F32:
+    def sample(count: int, rng: np.random.Generator) -> F32:
         return sample_w_plus(rng, count, lambda z: z_to_w(torch.from_numpy(z)).numpy(), mean_w)
 
     request = compile_features(ms.load_published(published), sizes, args.runs)
@@ -187,31 +193,34 @@ def main(argv: list[str] | None = None) -> None:
     buffers = {
         size: Patches(channels[size], 512 * len(range(18)[layers[size]]), args.samples * PATCHES) for size in sizes
     }
-    held_out = sample(24)
-    started = time.monotonic()
-    for w_plus in track(sample(args.samples), description="Collecting features"):
+    held_out = sample(HELD_OUT, np.random.default_rng(HELD_OUT_SEED))
+    for w_plus in track(sample(args.samples, rng), description="Collecting features"):
         result = request.infer([w_plus[None]])
         for k, size in enumerate(sizes):
             features, image = np.array(result[2 * k][0]), np.array(result[2 * k + 1][0])
             buffers[size].add(features, image, w_plus[layers[size]].ravel(), rng)
-    heads = {size: fit(size, buffers[size], args.steps, args.batch, rng) for size in sizes}
+    heads = {}
+    for size in sizes:
+        start = args.resume / f"head-{size}.npz" if args.resume else None
+        heads[size] = fit(size, start, buffers[size], args.steps, args.batch, rng)
 
-    report = {}
     for k, size in enumerate(sizes):
-        head = heads[size]
         values = []
         for w_plus in held_out:
             result = request.infer([w_plus[None]])
             features, image = np.array(result[2 * k]), np.array(result[2 * k + 1])
-            style = torch.from_numpy(w_plus[None, layers[size]].reshape(1, -1))
+            styles = torch.from_numpy(w_plus[None, layers[size]].reshape(1, -1))
             with torch.no_grad():
-                values.append(psnr(head(torch.from_numpy(features), style).numpy(), image))
-        report[size] = {"psnr_db": float(np.mean(values)), "psnr_db_worst": float(np.min(values))}
-        state = {name: value.numpy().astype(np.float16) for name, value in head.state_dict().items()}
+                values.append(psnr(heads[size](torch.from_numpy(features), styles).numpy(), image))
+        report = {
+            "held_out_faces": HELD_OUT,
+            "psnr_db": float(np.mean(values)),
+            "psnr_db_worst": float(np.min(values)),
+        }
+        state = {name: value.numpy().astype(np.float16) for name, value in heads[size].state_dict().items()}
         np.savez_compressed(args.out / f"head-{size}.npz", **state)
-    report["run"] = {"samples": args.samples, "seed": args.seed, "seconds": time.monotonic() - started}
-    (args.out / f"heads-{'-'.join(map(str, sizes))}.json").write_text(json.dumps(report, indent=1) + "\n")
-    print(json.dumps(report))
+        (args.out / f"head-{size}.json").write_text(json.dumps(report, indent=1) + "\n")
+        print(size, json.dumps(report))
 
 
 if __name__ == "__main__":
