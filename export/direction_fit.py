@@ -17,6 +17,8 @@ from models.latent import EVERY_LAYER, LAYERS, MIDDLE
 GROUPS = tuple(LAYER_GROUPS.values())
 PENALTIES = (100, 300, 1000, 3000, 10_000, 30_000)
 SLACK = 0.01
+COMPONENTS = 32  # of bones and of surroundings
+STILLNESS = 30.0
 # Shrinks the covariance of W to its diagonal: with a few thousand faces the small axes are mostly noise.
 COVARIANCE_SHRINKAGE = 0.2
 COARSE_AND_MIDDLE = slice(0, 8)
@@ -33,6 +35,7 @@ class Recipe:
         target: the change of the attribute that strength 1 should make.
         start: the range of the attribute within which a face counts for that target; a face that already
             smiles cannot show what a smile direction does.
+        still: what else should change as little as possible: "bones", "surroundings".
     """
 
     attribute: str
@@ -40,6 +43,7 @@ class Recipe:
     layers: slice
     target: float
     start: tuple[float, float] = (-np.inf, np.inf)
+    still: tuple[str, ...] = ("bones", "surroundings")
 
 
 # Layers, by trial on 16 faces: the fewest without more leaks, change of identity and of background per effect.
@@ -47,11 +51,11 @@ RECIPES = {
     "smile": Recipe("smile", "smiles", COARSE_AND_MIDDLE, 0.35, (0.0, 0.3)),
     "mouth-open": Recipe("mouth-open", "opens the mouth", COARSE_AND_MIDDLE, 0.12, (0.0, 0.2)),
     "eyes-closed": Recipe("eyes-closed", "closes the eyes", MIDDLE, 0.15, (0.0, 0.3)),
-    "brows-up": Recipe("brows-up", "raises the eyebrows", COARSE_AND_MIDDLE, 0.15, (0.0, 0.3)),
-    "age": Recipe("age", "makes older; negative, younger", EVERY_LAYER, 9.0, (20.0, 50.0)),
-    "gender": Recipe("gender", "makes masculine; negative, feminine", EVERY_LAYER, 0.35, (0.0, 0.1)),
-    "yaw": Recipe("yaw", "turns the head to the picture's right", COARSE_AND_MIDDLE, 9.0),
-    "pitch": Recipe("pitch", "lifts the head; negative, lowers it", COARSE_AND_MIDDLE, 5.0),
+    "brows-up": Recipe("brows-up", "raises the eyebrows", COARSE_AND_MIDDLE, 0.12, (0.0, 0.3)),
+    "age": Recipe("age", "makes older; negative, younger", EVERY_LAYER, 7.0, (20.0, 50.0), ()),
+    "gender": Recipe("gender", "makes masculine; negative, feminine", EVERY_LAYER, 0.35, (0.0, 0.1), ()),
+    "yaw": Recipe("yaw", "turns the head to the picture's right", COARSE_AND_MIDDLE, 7.0, still=()),
+    "pitch": Recipe("pitch", "lifts the head; negative, lowers it", COARSE_AND_MIDDLE, 5.0, still=()),
 }
 
 # Not directions themselves, but what a direction must not move on the side.
@@ -66,7 +70,7 @@ def _normal_scores(values: F64) -> F64:
 
 # Blendshapes pile up at 0 and probabilities at both ends: their ranks are closer to linear in W than they are
 # (correlation on faces left out of the fit: brows-up 0.84 instead of 0.69, smile 0.88 instead of 0.83).
-SKEWED = ("smile", "mouth-open", "eyes-closed", "brows-up", "gender", "glasses")
+SKEWED = ("smile", "mouth-open", "eyes-closed", "brows-up", "gender")
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,8 @@ class Gradients:
         names: the attributes, A of them.
         slopes: float64 [A, G, 512], in standard deviations of the (transformed) attribute per standardised w.
         correlation: float64 [A], between prediction and label, on faces left out of the fit.
+        still: float64 [K, G, 512] per name ("bones", "surroundings"): principal components of what a
+            direction may be asked to leave alone; the squares of all of them sum to about 1 for a random face.
         covariance: float64 [512, 512] of standardised w, the same in every group.
         spread: float64 [512], the standard deviations that standardise w.
     """
@@ -84,6 +90,7 @@ class Gradients:
     names: tuple[str, ...]
     slopes: F64
     correlation: F64
+    still: dict[str, F64]
     covariance: F64
     spread: F64
 
@@ -103,20 +110,38 @@ def fit(labels: Labels, names: tuple[str, ...]) -> Gradients:
     flat = x.reshape(len(x), -1)
     flat -= flat.mean(axis=0)
     targets = np.stack([_standardised_target(labels, name) for name in names], axis=1)
+    targets = np.stack([_standardised_target(labels, name) for name in names], axis=1)
+    slopes, correlation = _ridge(flat, targets)
+    still = {}
+    for name, values in (("bones", labels.bones), ("surroundings", labels.surroundings)):
+        components = _principal_components(values)
+        still[name] = _ridge(flat, components)[0].reshape(-1, *x.shape[1:])
+    return Gradients(
+        names, slopes.reshape(-1, *x.shape[1:]), correlation, still, covariance, spread.astype(np.float64)
+    )
+
+
+def _ridge(x: F64, targets: F64) -> tuple[F64, F64]:
+    """Slopes [T, P] of targets [N, T] on x [N, P], each at the best penalty; correlations on rows left out."""
     held_out = np.arange(len(x)) % 10 == 0
-    seen, target = flat[~held_out], targets[~held_out]
-    gram, answers = seen.T @ seen, seen.T @ target
-    slopes = np.empty((len(names), *x.shape[1:]))
-    correlation = np.full(len(names), -np.inf)
+    gram, answers = x[~held_out].T @ x[~held_out], x[~held_out].T @ targets[~held_out]
+    slopes, correlation = np.empty((targets.shape[1], x.shape[1])), np.full(targets.shape[1], -np.inf)
     for penalty in PENALTIES:
         weights = np.linalg.solve(gram + penalty * np.eye(len(gram)), answers)
-        predictions = flat[held_out] @ weights
-        for i in range(len(names)):
+        predictions = x[held_out] @ weights
+        for i in range(targets.shape[1]):
             score = np.corrcoef(predictions[:, i], targets[held_out, i])[0, 1]
             if score > correlation[i]:
-                correlation[i] = score
-                slopes[i] = weights[:, i].reshape(x.shape[1:])
-    return Gradients(names, slopes, correlation, covariance, spread.astype(np.float64))
+                slopes[i], correlation[i] = weights[:, i], score
+    return slopes, correlation
+
+
+def _principal_components(values: F32) -> F64:
+    """The strongest components [N, COMPONENTS], scaled so that the mean square of a whole row of values is 1."""
+    centred = (values - values.mean(axis=0)).astype(np.float64)
+    _, vectors = np.linalg.eigh(centred.T @ centred)
+    strongest = vectors[:, ::-1][:, :COMPONENTS]
+    return np.asarray(centred @ strongest / np.sqrt((centred**2).sum(axis=1).mean()))
 
 
 def _standardised_target(labels: Labels, name: str) -> F64:
@@ -126,11 +151,12 @@ def _standardised_target(labels: Labels, name: str) -> F64:
     return np.asarray((values - values.mean()) / values.std())
 
 
-def step(gradients: Gradients, name: str, layers: slice, *, raw: bool) -> F32:
+def step(gradients: Gradients, name: str, layers: slice, *, raw: bool, still: tuple[str, ...] = ()) -> F32:
     """The likeliest change of W+ that raises one attribute by a standard deviation.
 
-    With B the slopes of the attributes concerned and C the covariance of W, the shortest step in Mahalanobis
-    distance with B step = target is C B' (B C B')^-1 target.
+    Likeliest is the shortest in Mahalanobis distance, C being the covariance of W; what is to keep still, J step,
+    lengthens it: the step s minimises s' (C^-1 + STILLNESS J'J) s. With B the slopes of the attributes concerned
+    and M the inverse of that matrix, the s with B s = target is M B' (B M B')^-1 target.
 
     Args:
         gradients: the fitted models.
@@ -138,16 +164,24 @@ def step(gradients: Gradients, name: str, layers: slice, *, raw: bool) -> F32:
         layers: the layers that may change.
         raw: move it alone in view (True), or hold all the other attributes still as far as the linear models
             know them (False).
+        still: names in `Gradients.still` of what should change little.
 
     Returns:
         float32 [18, 512], in units of w, zero outside `layers`.
     """
     index = gradients.names.index(name)
     rows: NDArray[np.intp] = np.array([index]) if raw else np.arange(len(gradients.names))
-    allowed = np.array([_overlap(group, layers) for group in GROUPS])
-    slopes = gradients.slopes[rows] * allowed[:, None]
+    allowed = np.array([_overlap(group, layers) for group in GROUPS])[:, None]
+    slopes = gradients.slopes[rows] * allowed
     target = (rows == index).astype(np.float64)
-    across = slopes @ gradients.covariance
+    across = slopes @ gradients.covariance  # B M, still to be corrected for J
+    if still and not raw:
+        keep = np.concatenate([gradients.still[key] for key in still]) * allowed
+        spread_keep = keep @ gradients.covariance
+        # Woodbury: M = C - C J' (1 / STILLNESS + J C J')^-1 J C
+        inner = np.eye(len(keep)) / STILLNESS + np.einsum("kgi,lgi->kl", keep, spread_keep)
+        shared = np.linalg.solve(inner, np.einsum("kgi,agi->ka", keep, across))
+        across = across - np.einsum("ka,kgi->agi", shared, spread_keep)
     system = np.einsum("agi,bgi->ab", slopes, across)
     # Attributes that the allowed layers cannot move ask for the impossible without a little slack.
     system[np.diag_indices(len(rows))] *= 1 + SLACK

@@ -46,7 +46,10 @@ def find(editor: Editor, gradients: Gradients, faces: F32, *, raw: bool) -> dict
     base = np.stack([row for face in faces if (row := editor.columns(face)) is not None])
     if len(base) < len(faces):
         raise UserError("no face is found in some generated pictures; choose another number of --tuning-faces")
-    directions = {name: step(gradients, recipe.attribute, recipe.layers, raw=raw) for name, recipe in RECIPES.items()}
+    directions = {
+        name: step(gradients, recipe.attribute, recipe.layers, raw=raw, still=recipe.still)
+        for name, recipe in RECIPES.items()
+    }
     if not raw:
         helpers = {name: step(gradients, name, EVERY_LAYER, raw=False) for name in NUISANCES}
         together = directions | helpers

@@ -38,6 +38,7 @@ AGE_CHIP = (64, 0.2)
 GENDER_CHIP = (32, 0.2)
 GLASSES_CHIP = (86, 0.0)  # 64 px between the outer eye corners
 BRIDGE = (8, 32, 38, 48)  # top, bottom, left, right of the bridge of the nose in that chip
+FRAME_EDGE = 2.2  # edge at which glasses are as likely as not
 CHEEKS = (50, 101, 118, 205, 280, 330, 347, 425)  # points on both cheeks
 CHANNEL_MEANS: F32 = np.array([122.781998, 117.000999, 104.297997], np.float32)
 # The age network's class i means age i, but class 0 "a few months".
@@ -87,8 +88,7 @@ class Measures:
         detection: landmarks in picture pixels, blendshapes, head pose.
         age: years, the mean of the age network's distribution.
         male: probability in [0, 1].
-        glasses: strength of the horizontal edge across the bridge of the nose, relative to the skin's own
-            texture; a frame lifts it above about 3.
+        glasses: how sure the edge across the bridge of the nose is a frame's, in [0, 1].
         skin: mean lightness of the cheeks in [0, 255].
         backdrop: mean lightness of the picture's upper corners in [0, 255].
     """
@@ -145,16 +145,17 @@ def face_chip(rgb: U8, landmarks: F32, size: int, padding: float) -> U8:
     return chip
 
 
-def glasses_edge(lightness: U8, landmarks: F32) -> float:
+def glasses(lightness: U8, landmarks: F32) -> float:
     """See `Measures.glasses`; lightness uint8 [H, W], landmarks float32 [478, 2] in its pixels."""
     # 64 px between the eyes' outer corners, so that the edge's scale does not depend on the picture's.
     size, padding = GLASSES_CHIP
     chip = face_chip(np.repeat(lightness[..., None], 3, axis=2), landmarks, size, padding)[..., 0]
     steps = np.abs(np.diff(cv2.GaussianBlur(chip, (0, 0), 1.0).astype(np.float32), axis=0))
     top, bottom, left, right = BRIDGE
-    # Across the bridge a frame is one edge over the whole width; a wrinkle or a shadow is not.
-    rows = steps[top:bottom, left:right].min(axis=1)
-    return float(rows.max() / (np.median(steps) + 1))
+    # Across the bridge a frame is one edge over the whole width; a wrinkle or a shadow is not. What counts is
+    # its strength against the face's own texture: 1 without glasses, 3 to 8 with them.
+    edge = steps[top:bottom, left:right].min(axis=1).max() / (np.median(steps) + 1)
+    return float(1 / (1 + np.exp(-3 * (edge - FRAME_EDGE))))
 
 
 def cheek_lightness(lightness: U8, landmarks: F32) -> float:
@@ -203,7 +204,7 @@ class Meter:
             detection,
             age,
             float(male),
-            glasses=glasses_edge(lightness, landmarks),
+            glasses=glasses(lightness, landmarks),
             skin=cheek_lightness(lightness, landmarks),
             backdrop=corner_lightness(lightness),
         )

@@ -63,7 +63,7 @@ class Options:
     outputs: tuple[str, ...] = ("auto",)
     directions: tuple[tuple[str, float], ...] = ()
     deform: DeformSpec | None = None
-    mode: str = "portrait"
+    mode: str = "paste"
     size: int = 256
     engine: str = "auto"
     on_lost: str = "blur"
@@ -156,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     option(
         "--mode",
         choices=tuple(RENDERERS),
-        default="portrait",
+        default="paste",
         help="portrait: the generated face itself; paste: the face placed back into the frame (default: %(default)s)",
     )
     option(

@@ -38,7 +38,10 @@ def planted(rng: np.random.Generator) -> tuple[F64, Labels]:
     columns[:, COLUMNS.index("mouthSmileLeft")] = columns[:, COLUMNS.index("mouthSmileRight")] = smile
     columns[:, COLUMNS.index("age")] = 40 + 10 * values[:, 1]
     columns[:, COLUMNS.index("glasses")] = np.exp(values[:, 2])
-    return axes, Labels((x * spread).astype(np.float32), columns)
+    # The skull follows the coarse styles and, against nature, the smile's own axis.
+    bones = np.concatenate([x[:, 0, :8], x[:, 5, :] @ axes[0][:, None]], axis=1).astype(np.float32)
+    surroundings = x[:, 17, :8].astype(np.float32)
+    return axes, Labels((x * spread).astype(np.float32), columns, bones, surroundings)
 
 
 @pytest.fixture(scope="module")
