@@ -83,6 +83,7 @@ def _onnxruntime(provider: str, label: str) -> Callable[..., Engine]:
     def open_onnxruntime(path: Path, *, precision: Precision, batch: int, threads: int, cache: Path | None) -> Engine:
         try:
             import onnxruntime as ort
+            from onnxruntime.capi import onnxruntime_pybind11_state as states
         except ImportError as error:
             raise Unavailable(f"onnxruntime is not installed ({error})") from error
         if provider not in ort.get_available_providers():
@@ -96,7 +97,13 @@ def _onnxruntime(provider: str, label: str) -> Callable[..., Engine]:
         settings: dict[str, str] = {}
         if provider == "TensorrtExecutionProvider" and cache is not None:
             settings = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(cache)}
-        session = ort.InferenceSession(path, options, providers=[(provider, settings)])
+        # What onnxruntime raises when it cannot load: classes of their own that share no base but Exception.
+        refusals = (states.Fail, states.InvalidArgument, states.InvalidGraph, states.InvalidProtobuf,
+                    states.NoSuchFile, states.NotImplemented, states.RuntimeException, states.EPFail)  # fmt: skip
+        try:
+            session = ort.InferenceSession(path, options, providers=[(provider, settings)])
+        except refusals as error:
+            raise Unavailable(f"cannot load it ({error})") from error
         if session.get_providers()[0] != provider:
             raise Unavailable(f"{provider} did not start; is its driver installed?")
         shapes = {port.name: (batch, *port.shape[1:]) for port in session.get_inputs()}
@@ -150,7 +157,7 @@ def load_engine(
         try:
             loaded = ENGINES[name](path, precision=precision, batch=batch, threads=threads, cache=cache)
             loaded({key: np.zeros(shape, np.float32) for key, shape in loaded.inputs.items()})
-        except (Unavailable, RuntimeError) as error:  # both engines report a broken file as RuntimeError
+        except (Unavailable, RuntimeError) as error:  # OpenVINO reports a broken file as RuntimeError
             notes.append(f"{name}: {' '.join(str(error).split())[:200]}")
             continue
         return Engine(loaded.name, loaded.inputs, loaded.run, tuple(notes))

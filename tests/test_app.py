@@ -100,7 +100,8 @@ class App:
 @pytest.fixture
 def app(display: str, tmp_path: Path, astronaut: U8) -> Iterator[App]:
     camera = np.ascontiguousarray(astronaut[0:240, 64:384])
-    running = App(tmp_path, camera, "--mode", "portrait", "--output", "window", "--direction", "smile=-2")  # she smiles
+    arguments = ("--mode", "portrait", "--output", "window", "--direction", "smile=-2")  # she smiles
+    running = App(tmp_path, camera, *arguments)
     yield running
     if running.process.poll() is None:
         running.process.kill()

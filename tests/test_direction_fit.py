@@ -10,7 +10,7 @@ from models.arrays import F32, F64
 pytest.importorskip("dlib", reason="needs the train extra")
 
 from export.direction_effects import without_leaks
-from export.direction_fit import GROUPS, Gradients, fit, step
+from export.direction_fit import GROUPS, Gradients, Recipe, fit, step
 from export.labelling import Labels
 from export.measure import COLUMNS
 
@@ -38,8 +38,9 @@ def planted(rng: np.random.Generator) -> tuple[F64, Labels]:
     columns[:, COLUMNS.index("mouthSmileLeft")] = columns[:, COLUMNS.index("mouthSmileRight")] = smile
     columns[:, COLUMNS.index("age")] = 40 + 10 * values[:, 1]
     columns[:, COLUMNS.index("glasses")] = np.exp(values[:, 2])
-    # The skull follows the coarse styles and, against nature, the smile's own axis.
-    bones = np.concatenate([x[:, 0, :8], x[:, 5, :] @ axes[0][:, None]], axis=1).astype(np.float32)
+    # The skull follows the coarse styles and what the middle ones have of the glasses' axis.
+    near_smile = axes[0] + axes[2]
+    bones = np.concatenate([x[:, 0, :8], x[:, 5] @ near_smile[:, None]], axis=1).astype(np.float32)
     surroundings = x[:, 17, :8].astype(np.float32)
     return axes, Labels((x * spread).astype(np.float32), columns, bones, surroundings)
 
@@ -48,6 +49,10 @@ def planted(rng: np.random.Generator) -> tuple[F64, Labels]:
 def fitted() -> tuple[F64, Gradients]:
     axes, labels = planted(np.random.default_rng(0))
     return axes, fit(labels, NAMES)
+
+
+def recipe(attribute: str, layers: slice, **still: float) -> Recipe:
+    return Recipe(attribute, "", layers, 1.0, still=still)
 
 
 def effects(axes: F64, gradients: Gradients, direction: F32) -> F64:
@@ -65,8 +70,8 @@ def test_a_raw_step_drags_what_shares_its_axis_and_a_clean_one_does_not(
     fitted: tuple[F64, Gradients],
 ) -> None:
     axes, gradients = fitted
-    raw = effects(axes, gradients, step(gradients, "smile", slice(0, 18), raw=True))
-    clean = effects(axes, gradients, step(gradients, "smile", slice(0, 18), raw=False))
+    raw = effects(axes, gradients, step(gradients, recipe("smile", slice(0, 18)), raw=True))
+    clean = effects(axes, gradients, step(gradients, recipe("smile", slice(0, 18)), raw=False))
     assert raw[1] / raw[0] > 0.2
     assert abs(clean[1] / clean[0]) < 0.12
     assert abs(clean[2] / clean[0]) < 0.12
@@ -75,12 +80,27 @@ def test_a_raw_step_drags_what_shares_its_axis_and_a_clean_one_does_not(
 
 def test_a_step_lies_in_the_layers_that_do_it(fitted: tuple[F64, Gradients]) -> None:
     _, gradients = fitted
-    lengths = np.linalg.norm(step(gradients, "glasses", slice(0, 18), raw=False), axis=1)
+    lengths = np.linalg.norm(step(gradients, recipe("glasses", slice(0, 18)), raw=False), axis=1)
     assert lengths[GROUPS[2]].min() > 3 * lengths[: GROUPS[2].start].max()
 
 
+def test_what_is_to_keep_still_moves_less_and_the_attribute_no_less(
+    fitted: tuple[F64, Gradients],
+) -> None:
+    axes, gradients = fitted
+    free = step(gradients, recipe("smile", slice(0, 18)), raw=False)
+    held = step(gradients, recipe("smile", slice(0, 18), bones=300.0), raw=False)
+
+    def bones(direction: F32) -> float:
+        styles = np.stack([direction[group].mean(axis=0) for group in GROUPS]) / gradients.spread
+        return float(np.linalg.norm(np.einsum("kgi,gi->k", gradients.still["bones"], styles)))
+
+    assert bones(held) < 0.7 * bones(free)
+    assert effects(axes, gradients, held)[0] > 0.9 * effects(axes, gradients, free)[0]
+
+
 def test_layers_outside_keep_their_style(fitted: tuple[F64, Gradients]) -> None:
-    direction = step(fitted[1], "smile", slice(3, 8), raw=False)
+    direction = step(fitted[1], recipe("smile", slice(3, 8)), raw=False)
     assert direction.shape == (18, DIMENSIONS)
     assert not direction[:3].any()
     assert not direction[8:].any()

@@ -1,0 +1,111 @@
+"""The shipped graphs against the published network, in both CPU engines."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import openvino as ov
+import pytest
+
+from models import latent, registry
+from models.arrays import F32
+from models.runtime import load_engine
+from models.zoo import SHIPPED, beside_weights, load_encoder, load_generator, load_mapping
+from tests.pictures import peak_signal_to_noise
+
+ENGINES = ("openvino", "onnxruntime")
+PARITY = 1e-3  # maximum absolute error at 1024 px; pictures span 2
+PRECISION = 40.0  # dB, what bfloat16 may cost
+
+
+@cache
+def faces(count: int = 3) -> F32:
+    """Latents [count, 512] of faces not too far from the mean."""
+    z = np.random.default_rng(11).standard_normal((count, 512)).astype(np.float32)
+    mean = latent.mean_w()
+    return (mean + 0.7 * (load_mapping().map(z) - mean)).astype(np.float32)
+
+
+@cache
+def published(name: str, key: int) -> F32:
+    """What the published package's own graph makes of latent `key`, in float32."""
+    compiled = ov.Core().compile_model(registry.path(name), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return np.array(compiled.create_infer_request().infer([faces()[key][None]])[0])
+
+
+def reduced(image: F32, size: int) -> F32:
+    """The picture [1, 3, 1024, 1024] reduced by area to [1, 3, size, size], clipped."""
+    factor = 1024 // size
+    blocks = np.clip(image, -1, 1).reshape(1, 3, size, factor, size, factor)
+    return np.asarray(blocks.mean(axis=(3, 5)), np.float32)
+
+
+def as_rgb(image: F32) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.asarray(np.clip((image + 1) * 127.5 + 0.5, 0, 255), np.uint8)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_at_1024_px_the_picture_is_the_published_one(engine: str) -> None:
+    generator = load_generator(1024, engine, "float32")
+    image = generator.synthesize(latent.broadcast(faces()[:1]))
+    assert np.abs(image - published("synthesis-xml", 0)).max() < PARITY
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_mapping_network_is_the_published_one(engine: str) -> None:
+    z = np.random.default_rng(2).standard_normal((2, 512)).astype(np.float32)
+    ours = load_mapping(engine).map(z)
+    compiled = ov.Core().compile_model(registry.path("mapping-xml"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    request = compiled.create_infer_request()
+    theirs = np.concatenate([np.array(request.infer([row[None]])[0]) for row in z])
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize(("size", "least"), [(256, 27.0), (512, 30.0)])
+def test_a_smaller_picture_is_the_big_one_reduced(size: int, least: float) -> None:
+    generator = load_generator(size, precision="float32")
+    ratios = []
+    for key in range(len(faces())):
+        expected = reduced(published("synthesis-xml", key), size)
+        image = generator.synthesize(latent.broadcast(faces()[key : key + 1]))
+        ratios.append(peak_signal_to_noise(as_rgb(image), as_rgb(expected)))
+    assert np.mean(ratios) > least, ratios
+
+
+def test_the_fast_precision_keeps_the_picture() -> None:
+    w_plus = latent.broadcast(faces()[:1])
+    exact = load_generator(256, "onnxruntime", "float32").synthesize(w_plus)
+    fast = load_generator(256).synthesize(w_plus)
+    assert peak_signal_to_noise(as_rgb(fast), as_rgb(exact)) > PRECISION
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_batch_gives_what_its_rows_give(engine: str) -> None:
+    path = beside_weights(SHIPPED / "generator-256.onnx", registry.path("synthesis-bin"))
+    w_plus = latent.broadcast(faces())
+    together = load_engine(path, engine, "float32", batch=3)({"w_plus": w_plus})["image"]
+    alone = load_engine(path, engine, "float32", batch=1)({"w_plus": w_plus[1:2]})["image"]
+    np.testing.assert_allclose(together[1:2], alone, atol=1e-3)
+
+
+def test_the_coarse_layers_set_the_shape_and_the_last_two_nothing() -> None:
+    generator = load_generator(256, precision="float32")
+    w_plus = latent.broadcast(faces()[:1])
+    plain = generator.synthesize(w_plus)
+    other = latent.broadcast(faces()[1:2])
+    unused = latent.mix(w_plus, other, slice(16, 18))
+    np.testing.assert_array_equal(generator.synthesize(unused), plain)
+    coarse = latent.mix(w_plus, other, slice(0, 4))
+    assert np.abs(generator.synthesize(coarse) - plain).mean() > 0.1
+
+
+def test_the_encoder_gives_a_latent_of_the_right_shape_that_depends_on_both_inputs() -> None:
+    encoder = load_encoder()
+    rng = np.random.default_rng(3)
+    image = rng.uniform(-1, 1, (1, 3, encoder.size, encoder.size)).astype(np.float32)
+    landmarks = rng.uniform(0.3, 0.7, (1, 478, 2)).astype(np.float32)
+    w_plus = encoder.encode(image, landmarks)
+    assert w_plus.shape == (1, 18, 512) and w_plus.dtype == np.float32 and np.isfinite(w_plus).all()
+    assert np.abs(encoder.encode(-image, landmarks) - w_plus).max() > 0.01
+    assert np.abs(encoder.encode(image, landmarks + np.float32(0.02)) - w_plus).max() > 0.01
