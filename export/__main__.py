@@ -26,6 +26,7 @@ COMMANDS = {
     "pool": Command("export.pool", "fill the pool of generated faces that the encoder is trained on"),
     "encoder": Command("export.train_encoder", "train the encoder"),
     "ship": Command("export.ship_encoder", "write the trained encoder as the ONNX graph that is shipped"),
+    "card": Command("export.encoder_card", "write the encoder's model card from an evaluation"),
     "directions": Command("export.directions", "find, calibrate and tabulate the directions of change"),
     "evaluate": Command("export.evaluate", "measure the inversion on generated faces and on photographs"),
 }

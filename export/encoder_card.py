@@ -1,0 +1,128 @@
+"""Writes the encoder's model card from what was measured: models/shipped/encoder.md and its picture."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from export.evaluate import LABELS
+from models import zoo
+from models.errors import UserError
+
+PICTURE = "pictures/encoder-generated.jpg"
+ROWS = ("identity", "landmarks", "psnr", "face_l1", "smile", "mouth_open", "eyes_closed", "yaw", "pitch", "age")
+
+CARD = """# Model card: the encoder
+
+Aligned crop of a face, 128 px, and MediaPipe's 478 landmarks in it -> W+ [18, 512], in one forward pass.
+`encoder.onnx`: {parameters:.1f} million parameters, weights stored in float16, computed in float32.
+
+| input | shape | range |
+|---|---|---|
+| `image` | float32 [N, 3, 128, 128], RGB, FFHQ alignment | [-1, 1] |
+| `landmarks` | float32 [N, 478, 2], x and y from edge to edge of the crop | [0, 1] |
+
+| output | shape | range |
+|---|---|---|
+| `w_plus` | float32 [N, 18, 512], of the StyleGAN2-FFHQ generator | W's own |
+
+**Form.** A residual network of 3x3 convolutions to a 4x4 map, kept as a map; a small network for the landmarks; both
+lead to one base w and an offset per layer (after e4e), from the mean latent.
+
+**Data.** The generator's own samples and nothing else: truncation 0.45 to 1, 40% style mixes, found again by
+MediaPipe. No photograph was used. Augmentation: small misalignment, light, colour, blur, noise, JPEG, occluding patches.
+
+**Recipe.** {steps} steps of batch 32, {minutes:.0f} minutes on two busy cores, seed 1; AdamW, cosine from 1e-3,
+weight average. Loss: smooth L1 of standardised W+, plus the distance of what the latents show (`export/latent_metric.py`):
+the Gauss-Newton metric of the picture, and a linear map to landmarks and blendshapes.
+
+```bash
+python -m export pool &
+python -m export encoder
+python -m export ship
+python -m export evaluate --photos DIR --out runs/evaluation
+python -m export card --evaluation runs/evaluation
+```
+
+**Measured** on {engine}. Medians over faces, the worst tenth beginning at the number in brackets; bias is the mean
+of reconstruction minus input. Generated faces are held out by seed; the photographs are of consenting adults, neutral
+and smiling, and are not part of this project.
+
+{table}
+
+R2 of standardised W+ on the generated faces: {r2}.
+
+![Input, reconstruction, and edits of generated faces]({picture})
+
+**Limits.** It finds pose, expression and face shape, and a person of that kind rather than that person: an identity
+distance under 0.6 is what a face recogniser calls the same person. It was trained on generated faces, which are more
+often young, smiling and light-skinned than people are. Profile views are outside of what it knows.
+
+The generator's weights descend from NVIDIA's StyleGAN2-FFHQ (non-commercial); treat this encoder alike.
+"""
+
+
+def markdown_table(sets: dict[str, Any]) -> str:
+    """The figures of each set side by side."""
+    names = [
+        f"{'generated faces' if name == 'generated' else 'photographs'} ({one['faces']})"
+        for name, one in sets.items()
+    ]
+    lines = ["| | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+    for row in ROWS:
+        label, factor, unit = LABELS[row]
+        cells = []
+        for one in sets.values():
+            figures = one["reconstruction"][row]
+            cell = f"{figures['median'] * factor:.3g} ({figures['worst_tenth'] * factor:.3g})"
+            if figures.get("bias") is not None:
+                cell += f", bias {figures['bias'] * factor:+.2g}"
+            cells.append(cell)
+        lines.append(f"| {label}{', ' + unit if unit else ''} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line of `python -m export card`."""
+    parser = argparse.ArgumentParser(prog="python -m export card", description=__doc__)
+    parser.add_argument(
+        "--evaluation", type=Path, required=True, metavar="DIR", help="of `python -m export evaluate`"
+    )
+    parser.add_argument("--out", type=Path, default=zoo.SHIPPED / "encoder.md")
+    args = parser.parse_args(argv)
+    path = args.evaluation / "evaluate.json"
+    if not path.exists():
+        raise UserError(f"no {path}; make it first: python -m export evaluate --out {args.evaluation}")
+    measured = json.loads(path.read_text(encoding="utf-8"))
+    encoder = json.loads((zoo.SHIPPED / "encoder.json").read_text(encoding="utf-8"))
+    if measured["encoder_sha256"] != encoder["sha256"]:
+        raise UserError(f"{path} was measured with another encoder than the shipped one; run evaluate again")
+    sheet = cv2.imread(str(args.evaluation / "sheet-generated.png"))
+    if sheet is None:
+        raise UserError(f"{args.evaluation} has no sheet-generated.png; evaluate with --samples of at least 1")
+    picture = args.out.parent / PICTURE
+    picture.parent.mkdir(exist_ok=True)
+    height = round(sheet.shape[0] * 1024 / sheet.shape[1])
+    cv2.imwrite(str(picture), cv2.resize(sheet, (1024, height), interpolation=cv2.INTER_AREA))
+    r2 = measured["sets"]["generated"]["r2"]
+    args.out.write_text(
+        CARD.format(
+            parameters=encoder["parameters"] / 1e6,
+            steps=encoder["steps"],
+            minutes=encoder["minutes"],
+            engine=measured["engine"],
+            table=markdown_table(measured["sets"]),
+            r2=", ".join(f"{value:.2f} {name}" for name, value in r2.items()),
+            picture=PICTURE,
+        ),
+        encoding="utf-8",
+    )
+    print(f"written: {args.out}")
+
+
+if __name__ == "__main__":
+    main()
