@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from export.direction_effects import Editor, calibrated, slopes, without_leaks
-from export.direction_fit import NUISANCES, RECIPES, Gradients, fit, step
+from export.direction_fit import NUISANCES, RECIPES, Gradients, Recipe, fit, step
 from export.direction_table import as_json, markdown, measure_effects
 from export.labelling import label
 from export.measure import IdentityMeter, Meter
@@ -31,7 +31,7 @@ TUNING_SEED, TABLE_SEED, STRIP_SEED = 12, 13, 14  # of faces never labelled
 RANGE = (-3.0, 3.0)
 STRIP_STRENGTHS = (-3, -2, -1, 0, 1, 2, 3)
 LEAK_REACH = 1.5
-LEAK_ROUNDS = 2
+LEAK_ROUNDS = 1
 
 
 def find(editor: Editor, gradients: Gradients, faces: F32, *, raw: bool) -> dict[str, F32]:
@@ -46,12 +46,9 @@ def find(editor: Editor, gradients: Gradients, faces: F32, *, raw: bool) -> dict
     base = np.stack([row for face in faces if (row := editor.columns(face)) is not None])
     if len(base) < len(faces):
         raise UserError("no face is found in some generated pictures; choose another number of --tuning-faces")
-    directions = {
-        name: step(gradients, recipe.attribute, recipe.layers, raw=raw, still=recipe.still)
-        for name, recipe in RECIPES.items()
-    }
+    directions = {name: step(gradients, recipe, raw=raw) for name, recipe in RECIPES.items()}
     if not raw:
-        helpers = {name: step(gradients, name, EVERY_LAYER, raw=False) for name in NUISANCES}
+        helpers = {name: step(gradients, Recipe(name, "", EVERY_LAYER, 1.0), raw=False) for name in NUISANCES}
         together = directions | helpers
         for _ in range(LEAK_ROUNDS):
             leaks = slopes(editor, faces, together, tuple(together), base, LEAK_REACH)
