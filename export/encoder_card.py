@@ -34,11 +34,12 @@ Aligned crop of a face, 128 px, and MediaPipe's 478 landmarks in it -> W+ [18, 5
 lead to one base w and an offset per layer (after e4e), from the mean latent.
 
 **Data.** The generator's own samples and nothing else: truncation 0.45 to 1, 40% style mixes, found again by
-MediaPipe. No photograph was used. Augmentation: small misalignment, light, colour, blur, noise, JPEG, occluding patches.
+MediaPipe. No photograph was used. Augmentation: small misalignment, light, colour, blur, noise, JPEG,
+occluding patches.
 
 **Recipe.** {steps} steps of batch 32, {minutes:.0f} minutes on two busy cores, seed 1; AdamW, cosine from 1e-3,
-weight average. Loss: smooth L1 of standardised W+, plus the distance of what the latents show (`export/latent_metric.py`):
-the Gauss-Newton metric of the picture, and a linear map to landmarks and blendshapes.
+weight average. Loss: smooth L1 of standardised W+, plus the distance of what the latents show
+(`export/latent_metric.py`): the Gauss-Newton metric of the picture, and a linear map to landmarks and blendshapes.
 
 ```bash
 python -m export pool &
