@@ -217,18 +217,28 @@ def summary(results: Results) -> dict[str, object]:
     report: dict[str, object] = {"faces": len(results.rows), "lost": results.lost}
     if results.rows:
         report["reconstruction"] = {name: asdict(s) for name, s in summarise(results.rows).items()}
-    if results.truth:
-        truth, estimate = np.stack(results.truth), np.stack(results.estimate)
-        report["r2"] = r2_by_layers(truth, estimate, latent.mean_w(), latent.std_w())
-    report["edits"] = {
-        caption: {
+    return report | {"r2": _r2(results), "edits": _edits(results)}
+
+
+def _r2(results: Results) -> dict[str, float]:
+    """R2 of W+ by group of layers; empty where the true latents are unknown."""
+    if not results.truth:
+        return {}
+    truth, estimate = np.stack(results.truth), np.stack(results.estimate)
+    return r2_by_layers(truth, estimate, latent.mean_w(), latent.std_w())
+
+
+def _edits(results: Results) -> dict[str, dict[str, float | None]]:
+    """What each edit does to identity and to its own attribute; None where no face could show it."""
+    edits: dict[str, dict[str, float | None]] = {}
+    for caption, distances in results.edited_identity.items():
+        changes = results.edited_change.get(caption)
+        edits[caption] = {
             "identity_median": float(np.median(distances)),
-            "change_mean": float(np.mean(results.edited_change.get(caption, [np.nan]))),
-            "faces": len(results.edited_change.get(caption, [])),
+            "change_mean": float(np.mean(changes)) if changes else None,
+            "faces": len(changes or ()),
         }
-        for caption, distances in results.edited_identity.items()
-    }
-    return report
+    return edits
 
 
 LABELS = {
@@ -250,20 +260,25 @@ LABELS = {
 """Field of `Fidelity` -> how the table calls it, what it is multiplied by, unit."""
 
 
-def table(sets: dict[str, Results]) -> Table:
-    """The table of the terminal: a row per number, the columns of each set side by side."""
-    shown = Table(title="input against reconstruction (absolute differences; bias = reconstruction - input)")
+def table(name: str, results: Results) -> Table:
+    """The table of the terminal for one set of faces."""
+    shown = Table(title=f"{name}: {len(results.rows)} faces, reconstruction against input")
     shown.add_column("")
-    for name, results in sets.items():
-        for column in ("median", "worst tenth", "mean", "bias"):
-            shown.add_column(f"{name} ({len(results.rows)})\n{column}", justify="right")
-    summaries = {name: summarise(results.rows) for name, results in sets.items() if results.rows}
-    for key, (label, factor, unit) in LABELS.items():
-        cells: list[str] = []
-        for one in summaries.values():
-            cells += _cells(one[key], factor)
+    for column in ("median", "worst tenth", "mean", "bias"):
+        shown.add_column(column, justify="right", no_wrap=True)
+    summaries = summarise(results.rows) if results.rows else {}
+    for key, numbers in summaries.items():
+        label, factor, unit = LABELS[key]
         title = f"{label}, {unit}" if unit else label
-        shown.add_row(title, *cells, end_section=key in ("face_l1", "gaze_y"))
+        shown.add_row(title, *_cells(numbers, factor), end_section=key in ("face_l1", "gaze_y", "age"))
+    for group, r2 in _r2(results).items():
+        first, last = LAYER_GROUPS[group].start, LAYER_GROUPS[group].stop - 1
+        shown.add_row(f"R2 of W+, {group} ({first}-{last})", "", "", f"{r2:.3f}", "")
+    for caption, edit in _edits(results).items():
+        shown.add_row(f"{caption}: identity distance", f"{edit['identity_median']:.3f}", "", "", "")
+        if edit["change_mean"] is not None:
+            title = f"{caption}: change of its attribute ({edit['faces']} faces)"
+            shown.add_row(title, "", "", f"{edit['change_mean']:+.3g}", "")
     return shown
 
 
@@ -325,7 +340,6 @@ def main(argv: list[str] | None = None) -> None:
     path = args.out / "evaluate.json"
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     console = Console()
-    console.print(table(sets))
     for name, results in sets.items():
-        console.print(name, summary(results).get("r2", ""), summary(results)["edits"])
+        console.print(table(name, results))
     console.print(f"written: {path} and contact sheets beside it")
