@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,9 @@ from models.arrays import U8
 from tests.desktop import display
 
 __all__ = ["display"]  # a fixture, for every test
+
+# A job in a shell's background ignores Ctrl-C, and so would every process the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine is no fault of the arithmetic; pytest-timeout catches what really hangs.
 settings.register_profile("morphcam", deadline=None)
