@@ -58,9 +58,9 @@ RECIPES = {
     "brows-up": Recipe("brows-up", "raises the brows", COARSE_AND_MIDDLE, 0.17, (0.0, 0.3), AN_EXPRESSION),
     "age": Recipe("age", "makes older; negative, younger", EVERY_LAYER, 7.0, (20.0, 50.0), {"surroundings": 30.0}),
     "gender": Recipe(
-        "gender", "makes masculine; negative, feminine", EVERY_LAYER, 0.45, (0.0, 0.1), {"surroundings": 30.0}
+        "gender", "makes masculine; negative, feminine", EVERY_LAYER, 0.4, (0.0, 0.1), {"surroundings": 30.0}
     ),
-    "yaw": Recipe("yaw", "turns to the picture's right", COARSE_AND_MIDDLE, 7.0, still={"surroundings": 100.0}),
+    "yaw": Recipe("yaw", "turns to the picture's right", COARSE_AND_MIDDLE, 6.0, still={"surroundings": 100.0}),
     "pitch": Recipe("pitch", "looks up; negative, down", COARSE_AND_MIDDLE, 5.0, still={"surroundings": 100.0}),
 }
 
