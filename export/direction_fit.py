@@ -52,7 +52,7 @@ AN_EXPRESSION = {"bones": 300.0, "surroundings": 300.0}
 
 # Layers, by trial on 16 faces: the fewest without more leaks, change of identity and of background per effect.
 RECIPES = {
-    "smile": Recipe("smile", "smiles", COARSE_AND_MIDDLE, 0.35, (0.0, 0.3), AN_EXPRESSION),
+    "smile": Recipe("smile", "smiles", COARSE_AND_MIDDLE, 0.38, (0.0, 0.3), AN_EXPRESSION),
     "mouth-open": Recipe("mouth-open", "opens the mouth", COARSE_AND_MIDDLE, 0.16, (0.0, 0.2), AN_EXPRESSION),
     "eyes-closed": Recipe("eyes-closed", "closes the eyes", MIDDLE, 0.2, (0.0, 0.3), AN_EXPRESSION),
     "brows-up": Recipe("brows-up", "raises the brows", COARSE_AND_MIDDLE, 0.17, (0.0, 0.3), AN_EXPRESSION),
