@@ -14,6 +14,7 @@ from models import zoo
 from models.errors import UserError
 
 PICTURE = "pictures/encoder-generated.jpg"
+WIDTH = 640  # pixels
 ROWS = ("identity", "landmarks", "psnr", "face_l1", "smile", "mouth_open", "eyes_closed", "yaw", "pitch", "age")
 
 CARD = """# Model card: the encoder
@@ -107,8 +108,8 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"{args.evaluation} has no sheet-generated.png; evaluate with --samples of at least 1")
     picture = args.out.parent / PICTURE
     picture.parent.mkdir(exist_ok=True)
-    height = round(sheet.shape[0] * 1024 / sheet.shape[1])
-    cv2.imwrite(str(picture), cv2.resize(sheet, (1024, height), interpolation=cv2.INTER_AREA))
+    height = round(sheet.shape[0] * WIDTH / sheet.shape[1])
+    cv2.imwrite(str(picture), cv2.resize(sheet, (WIDTH, height), interpolation=cv2.INTER_AREA))
     r2 = measured["sets"]["generated"]["r2"]
     args.out.write_text(
         CARD.format(
