@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
+from rich.progress import Progress
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -111,7 +111,7 @@ def main(argv: list[str] | None = None) -> None:
     args.run.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(args.threads)
     torch.manual_seed(1)
-    console = Console()
+    progress = Progress()
 
     mean, unit = np.load(zoo.SHIPPED / "mean_w.npy"), np.load(zoo.SHIPPED / "std_w.npy")
     pool = open_pool(args.pool)
@@ -143,6 +143,8 @@ def main(argv: list[str] | None = None) -> None:
     budget, clock = args.minutes * 60, time.monotonic()
     log_path = args.run / "log.csv"
     running: dict[str, float] = {}
+    task = progress.add_task(f"step {step}", total=budget, completed=spent)
+    progress.start()
     try:
         while spent < budget:
             images, landmarks, w_plus = ready.get()
@@ -165,6 +167,7 @@ def main(argv: list[str] | None = None) -> None:
             step += 1
             now = time.monotonic()
             spent, clock = spent + now - clock, now
+            progress.update(task, completed=spent, description=f"step {step}, loss {float(loss):.3f}")
             decay = min(AVERAGE, step / (step + 20))
             with torch.no_grad():
                 for ours, theirs in zip(average.parameters(), net.parameters(), strict=True):
@@ -181,10 +184,11 @@ def main(argv: list[str] | None = None) -> None:
                     if file.tell() == 0:
                         writer.writeheader()
                     writer.writerow(row)
-                console.print({name: round(value, 4) for name, value in row.items()})
+                progress.console.print({name: round(value, 4) for name, value in row.items()})
             if step % 500 == 0:
                 save()
     finally:
+        progress.stop()
         quit_event.set()
         feeder.join()
         save()
