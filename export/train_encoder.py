@@ -143,7 +143,7 @@ def main(argv: list[str] | None = None) -> None:
     budget, clock = args.minutes * 60, time.monotonic()
     log_path = args.run / "log.csv"
     running: dict[str, float] = {}
-    task = progress.add_task(f"step {step}", total=budget, completed=spent)
+    task = progress.add_task(f"step {step}", total=budget)
     progress.start()
     try:
         while spent < budget:
