@@ -55,8 +55,6 @@ def label(folder: Path, most: int) -> Labels:
     Landmarks, blendshapes and pose are the pool's own, measured at 256 px; age, gender and the rest are measured
     here on its 128 px pictures and kept beside them.
     """
-    if not (folder / "filled").exists():
-        raise UserError(f"there is no pool of faces in {folder}; fill one: python -m export pool")
     pool = open_pool(folder)
     shards = min(most, pool.filled) // SHARD
     if not shards:

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 
 from export.sampling import sample_w_plus
-from models import ir, registry, zoo
+from models import ir, latent, registry, zoo
 from models.alignment import to_rgb
 from models.arrays import F32, U8
+from models.errors import UserError
 from models.landmarker import Landmarker
 from models.networks import mapping as mapping_net
 from models.networks import mobile_stylegan as ms
@@ -58,7 +59,13 @@ class Pool:
 
 
 def open_pool(folder: Path, capacity: int | None = None) -> Pool:
-    """Opens the pool in `folder`; with a capacity, makes or grows it."""
+    """Opens the pool in `folder`; with a capacity, makes or grows it.
+
+    Raises:
+        UserError: there is none to open.
+    """
+    if capacity is None and not (folder / "filled").exists():
+        raise UserError(f"there is no pool of faces in {folder}; fill one: python -m export pool")
     shapes = {
         "images": ((SIZE, SIZE, 3), np.uint8),
         "latents": ((18, 512), np.float16),
@@ -105,14 +112,13 @@ def main(argv: list[str] | None = None) -> None:
     pool = open_pool(args.folder, args.count)
     request = compile_generator(MADE_AT, args.heads, args.threads)
     z_to_w = mapping_net.load_published(ir.read(registry.path("mapping-xml")))
-    mean_w = np.load(zoo.SHIPPED / "mean_w.npy")
     row = pool.filled
     with Landmarker(registry.path("face-landmarker")) as landmarker, Progress() as progress:
         task = progress.add_task("Faces", total=args.count, completed=row)
         while row < args.count:
             # The seed of a chunk is the row it starts at: a continued run makes the faces of an unbroken one.
             rng = np.random.default_rng([1, row])
-            latents = sample_w_plus(rng, CHUNK, lambda z: z_to_w(torch.from_numpy(z)).numpy(), mean_w)
+            latents = sample_w_plus(rng, CHUNK, lambda z: z_to_w(torch.from_numpy(z)).numpy(), latent.mean_w())
             for w_plus in latents:
                 rgb = to_rgb(np.array(request.infer([w_plus[None]])[0]))
                 faces = landmarker.detect(rgb)

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from export import latent_metric
 from export.augment import disturb_landmarks, misalign, photograph
 from export.pool import Pool, open_pool
-from models import zoo
+from models import latent, zoo
 from models.arrays import F32, U8
 from models.networks.encoder import Encoder
 
@@ -113,7 +113,7 @@ def main(argv: list[str] | None = None) -> None:
     torch.manual_seed(1)
     progress = Progress()
 
-    mean, unit = np.load(zoo.SHIPPED / "mean_w.npy"), np.load(zoo.SHIPPED / "std_w.npy")
+    mean, unit = np.array(latent.mean_w()), np.array(latent.std_w())  # copies: torch wants to write
     pool = open_pool(args.pool)
     net = Encoder(torch.from_numpy(mean), torch.from_numpy(unit)).to(memory_format=torch.channels_last)
     average = copy.deepcopy(net).eval().requires_grad_(False)

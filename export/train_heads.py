@@ -20,12 +20,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from export.sampling import sample_w_plus
-from models import ir, registry
+from models import ir, latent, registry, zoo
 from models.arrays import F32
 from models.networks import mapping as mapping_net
 from models.networks import mobile_stylegan as ms
 
-SHIPPED = Path(__file__).parent.parent / "models" / "shipped"
 HELD_OUT, HELD_OUT_SEED = 32, 10_000  # faces the figures come from
 PATCH = 32  # feature pixels; the picture patch is twice that
 PATCHES = 4  # per sample and head: colour is learned from many faces, not from many patches
@@ -172,7 +171,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--resume", type=Path, metavar="DIR", help="go on from the heads in this folder")
-    parser.add_argument("--out", type=Path, default=SHIPPED / "heads")
+    parser.add_argument("--out", type=Path, default=zoo.SHIPPED / "heads")
     args = parser.parse_args(argv)
     sizes = tuple(args.sizes)
     args.runs.mkdir(parents=True, exist_ok=True)
@@ -182,10 +181,9 @@ def main(argv: list[str] | None = None) -> None:
 
     published = ir.read(registry.path("synthesis-xml"))
     z_to_w = mapping_net.load_published(ir.read(registry.path("mapping-xml")))
-    mean_w = np.load(SHIPPED / "mean_w.npy")
 
     def sample(count: int, rng: np.random.Generator) -> F32:
-        return sample_w_plus(rng, count, lambda z: z_to_w(torch.from_numpy(z)).numpy(), mean_w)
+        return sample_w_plus(rng, count, lambda z: z_to_w(torch.from_numpy(z)).numpy(), latent.mean_w())
 
     request = compile_features(ms.load_published(published), sizes, args.runs)
     channels = {size: (512, *ms.BLOCK_CHANNELS)[ms.HEADS[size].blocks] for size in sizes}
