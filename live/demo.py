@@ -42,7 +42,6 @@ class DemoSource:
         map_z: z float32 [N, 512] -> w [N, 512].
         sway: float32 [1, 18, 512], a direction added in a sine of time, such as the one that turns the head;
             None = no sway.
-        rest: float32 [1, 18, 512], added always, such as against a smile; None = nothing.
         people: seeds of the latents.
         live: see Source.
     """
@@ -53,12 +52,11 @@ class DemoSource:
         map_z: Callable[[F32], F32],
         *,
         sway: F32 | None = None,
-        rest: F32 | None = None,
         people: Sequence[int] = PEOPLE,
         live: bool = True,
     ) -> None:
         self._pace = Pace(FPS, live=live)
-        portraits = [to_rgb(synthesize(w_plus)) for w_plus in _way(map_z, sway, rest, people)]
+        portraits = [to_rgb(synthesize(w_plus)) for w_plus in _way(map_z, sway, people)]
         side = min(portraits[0].shape[0], _LARGEST)
         portraits = [
             np.asarray(cv2.resize(rgb, (side, side), interpolation=cv2.INTER_AREA), np.uint8) for rgb in portraits
@@ -105,7 +103,7 @@ class DemoSource:
         return np.asarray(frame, np.uint8)
 
 
-def _way(map_z: Callable[[F32], F32], sway: F32 | None, rest: F32 | None, seeds: Sequence[int]) -> list[F32]:
+def _way(map_z: Callable[[F32], F32], sway: F32 | None, seeds: Sequence[int]) -> list[F32]:
     """W+ [1, 18, 512] of the portraits, along a closed way through a few people."""
     z = np.stack([np.random.default_rng(seed).standard_normal(512) for seed in seeds]).astype(np.float32)
     people = truncate(broadcast(map_z(z)), mean_w(), _PSI)
@@ -116,8 +114,6 @@ def _way(map_z: Callable[[F32], F32], sway: F32 | None, rest: F32 | None, seeds:
         w_plus = people[person] + (people[(person + 1) % len(people)] - people[person]) * (share / _BETWEEN)
         if sway is not None:
             w_plus = w_plus + sway[0] * math.sin(2 * math.pi * i / count)
-        if rest is not None:
-            w_plus = w_plus + rest[0]
         way.append(w_plus[None].astype(np.float32))
     return way
 

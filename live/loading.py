@@ -50,13 +50,10 @@ def load_models(size: int, engine: str) -> Models:
 
 
 def make_demo(models: Models, *, live: bool) -> DemoSource:
-    """The face that belongs to nobody; it does not smile by itself, so that a smile can be seen to be added."""
-    directions = {name: load_direction(name).vector for name in ("yaw", "smile") if name in shipped_directions()}
-    smile = directions.get("smile")
+    """The face that belongs to nobody; it hardly smiles by itself, so that a smile can be seen to be added."""
     return DemoSource(
         models.generator.synthesize,
         load_mapping().map,
-        sway=directions.get("yaw"),
-        rest=None if smile is None else -smile,
+        sway=load_direction("yaw").vector if "yaw" in shipped_directions() else None,
         live=live,
     )
