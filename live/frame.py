@@ -37,6 +37,7 @@ class FaceTrack:
             positive pitch looks up, positive roll leans clockwise in the picture.
         face_id: stays the same while the face is followed.
         score: share of the landmarks that lie inside the picture, in [0, 1].
+        place: which of the faces followed it is, from 0, left to right as first seen; a person keeps it.
     """
 
     landmarks: F32
@@ -44,6 +45,7 @@ class FaceTrack:
     pose: F32
     face_id: int
     score: float
+    place: int = 0
 
 
 @dataclass(frozen=True)

@@ -70,9 +70,10 @@ class Pipeline:
     def process(self, frame: Frame, t: float) -> Composite:
         """Makes what is to be shown of `frame`, at time `t` in seconds (media time for files)."""
         with self._timings.measure("track"):
-            track = self._tracker.track(frame)
-        if track is None:
+            tracks = self._tracker.track(frame)
+        if not tracks:
             return self._without_face(frame, t)
+        track = tracks[0]
         with self._timings.measure("align"):
             crop = alignment.align(frame, track, self._encoder.size)
         with self._timings.measure("encode"):

@@ -77,8 +77,15 @@ class FaceTracker:
         smoothing: the landmark filter.
     """
 
-    def __init__(self, model: Path, *, fps: float | None = None, smoothing: LandmarkFilter | None = None) -> None:
-        self._landmarker = Landmarker(model, video=True, max_faces=_MAX_FACES)
+    def __init__(
+        self,
+        model: Path,
+        *,
+        fps: float | None = None,
+        smoothing: LandmarkFilter | None = None,
+        max_faces: int = 1,
+    ) -> None:
+        self._landmarker = Landmarker(model, video=True, max_faces=max(_MAX_FACES, max_faces))
         self._fps = fps
         self._filter = smoothing or LandmarkFilter()
         self._face_id = -1
@@ -98,22 +105,23 @@ class FaceTracker:
         """Release MediaPipe."""
         self._landmarker.close()
 
-    def track(self, frame: Frame) -> FaceTrack | None:
-        """The followed face in the next frame; None = it is not there."""
+    def track(self, frame: Frame) -> tuple[FaceTrack, ...]:
+        """The followed faces in the next frame, by place; empty = none is there."""
         t = frame.captured if self._fps is None else frame.seq / self._fps
         face = self._choose(self._landmarker.detect(frame.rgb, round(t * 1000)), t)
         if face is None:
             self._steadied = None
-            return None
+            return ()
         self._last, self._last_seen = face.landmarks, t
         self._steadied = self._filter.steady(face.landmarks, t, self._steadied)
-        return FaceTrack(
+        track = FaceTrack(
             landmarks=self._steadied.points,
             blendshapes=face.blendshapes,
             pose=face.pose,
             face_id=self._face_id,
             score=face.score,
         )
+        return (track,)
 
     def _choose(self, faces: list[Detection], t: float) -> Detection | None:
         """The followed face among those found (largest first), or the one to follow from now on."""

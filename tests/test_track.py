@@ -87,8 +87,14 @@ def moved(rgb: U8, x: float, y: float = -20.0, size: tuple[int, int] = (640, 480
 
 
 def run(tracker: FaceTracker, pictures: list[U8], start: int = 0) -> list[FaceTrack | None]:
-    """Track a recording's frames, numbered from ``start``."""
-    return [tracker.track(Frame(rgb, start + i, 1000.0)) for i, rgb in enumerate(pictures)]
+    """Track one face through a recording's frames, numbered from ``start``."""
+    return [only(tracker.track(Frame(rgb, start + i, 1000.0))) for i, rgb in enumerate(pictures)]
+
+
+def only(tracks: tuple[FaceTrack, ...]) -> FaceTrack | None:
+    """The one face of a tracker that follows one."""
+    assert len(tracks) < 2
+    return tracks[0] if tracks else None
 
 
 def test_a_recording_is_timed_by_its_frames(landmarker_model: Path, astronaut: U8) -> None:
@@ -96,7 +102,7 @@ def test_a_recording_is_timed_by_its_frames(landmarker_model: Path, astronaut: U
     pictures = [moved(astronaut, 10 * i) for i in range(8)]
     slow = [Frame(rgb, i, i / FPS) for i, rgb in enumerate(pictures)]
     with FaceTracker(landmarker_model) as tracker:
-        by_clock = [tracker.track(frame) for frame in slow]
+        by_clock = [only(tracker.track(frame)) for frame in slow]
     with FaceTracker(landmarker_model, fps=FPS) as tracker:
         by_count = run(tracker, pictures)
     for a, b in zip(by_clock, by_count, strict=True):
@@ -179,8 +185,7 @@ def test_the_largest_face_is_chosen_and_kept(landmarker_model: Path, astronaut: 
 @pytest.mark.parametrize("size", [128, 256])
 def test_the_crop_shows_the_face_the_ffhq_way(landmarker_model: Path, astronaut: U8, size: int) -> None:
     with FaceTracker(landmarker_model) as tracker:
-        track = tracker.track(Frame(astronaut, 0, 0.0))
-    assert track is not None
+        (track,) = tracker.track(Frame(astronaut, 0, 0.0))
     aligned = align(Frame(astronaut, 0, 0.0), track, size)
     assert aligned.image.shape == (1, 3, size, size)
     assert aligned.image.dtype == np.float32

@@ -14,8 +14,8 @@ class EffectStack:
     def __init__(self, effects: Sequence[Effect]) -> None:
         self.effects = tuple(effects)
 
-    def edit(self, w_plus: F32, t: float) -> F32:
-        """The latent with every effect as of ``t`` seconds; float32 [N, 18, 512] to the same."""
+    def edit(self, w_plus: F32, t: float, place: int = 0) -> F32:
+        """The latent of the face at ``place`` with its effects as of ``t``; float32 [N, 18, 512] to the same."""
         for effect in self.effects:
             w_plus = effect.edit(w_plus, t)
         return w_plus
