@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-RATES = (math.inf, 12.0, 6.0, 3.0, 1.0)  # synthesis runs a second; a rung more than halves the cost
+RATES = (math.inf, 12.0, 6.0, 3.0, 1.0)  # synthesis runs a second; each rung at least halves the cost
 PREVIEWS = (1, 3)
 SLICE_SECONDS = 0.5  # measurements are averaged over so long; a hiccup and the frames it costs spoil two at most
 STRAINED = 0.95  # of the time there is; three slices in a row above this are one rung too many
@@ -89,9 +89,8 @@ class Governor:
         self._strains: deque[float] = deque(maxlen=CALM_SLICES)  # by slice, since the last change
         self._climbed: float | None = None  # when a step up was made that may yet fail
         self._failures = 0
-        self._before_climb = self._refused = (
-            math.inf
-        )  # usual strain before the last step up, and before one that failed
+        self._before_climb = math.inf  # usual strain when that step was made
+        self._refused = math.inf  # least usual strain before a step up that failed
 
     @property
     def plan(self) -> Plan:
@@ -164,7 +163,6 @@ def _describe(old: Plan, new: Plan) -> str:
     if new.size != old.size:
         changes.append(f"a face of {new.size} px")
     if new.preview != old.preview:
-        changes.append(
-            "every frame on the screen" if new.preview == 1 else f"1 of {new.preview} frames on the screen"
-        )
+        which = "every frame" if new.preview == 1 else f"1 of {new.preview} frames"
+        changes.append(f"{which} on the screen")
     return ", ".join(changes)
