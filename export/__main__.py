@@ -21,7 +21,7 @@ class Command:
 
 
 COMMANDS = {
-    "heads": Command("export.train_heads", "train the generator's image heads at 256 and 512 px"),
+    "heads": Command("export.train_heads", "train the generator's image heads at 128, 256 and 512 px"),
     "graphs": Command("export.to_onnx", "write the generator's and the mapping network's ONNX graphs"),
     "pool": Command("export.pool", "fill the pool of generated faces that the encoder is trained on"),
     "encoder": Command("export.train_encoder", "train the encoder"),

@@ -27,9 +27,11 @@ TOLERANCE = 0.02  # standard deviations of W: what float16 weights may change
 
 
 def store_in_float16(graph: onnx.ModelProto) -> None:
-    """Stores big float32 initialisers as float16 with a cast behind each; engines fold it when they load."""
+    """Stores the graph's own big float32 initialisers as float16, each behind a cast that engines fold on loading."""
     casts = []
     for initializer in graph.graph.initializer:
+        if initializer.data_location == onnx.TensorProto.EXTERNAL:
+            continue
         values = numpy_helper.to_array(initializer)
         if values.dtype != np.float32 or values.size < HALVED_FROM:
             continue

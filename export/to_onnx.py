@@ -2,7 +2,10 @@
 
 An initialiser that equals a constant of the published IR is stored as external data (file, offset, length) in the
 wheel's ``.bin``; only what was trained here is stored in the graph. Each graph is checked against the published
-network before it is written.
+network before it stays.
+
+The generator is written whole, and as a front (up to 64 px, the same at every size) and a back: what changes later
+layers of W+ alone needs the back alone.
 """
 
 from __future__ import annotations
@@ -17,92 +20,132 @@ import numpy as np
 import onnx
 import openvino as ov
 import torch
+from onnx import helper, numpy_helper
 from onnx.external_data_helper import set_external_data
 from torch import nn
 
+from export.ship_encoder import store_in_float16
 from models import ir, registry, zoo
-from models.ir import Constant
+from models.arrays import F32
+from models.latent import broadcast
 from models.networks import mapping as mapping_net
 from models.networks import mobile_stylegan as ms
+from models.networks.mobile_stylegan import Published
 from models.runtime import load_engine
 
 OPSET = 17
 TOLERANCE = 1e-3  # maximum absolute error at 1024 px, in both engines
 
 
+class Part(nn.Module):
+    """One method of a network as a module of its own: what `torch.onnx.export` takes."""
+
+    def __init__(self, net: nn.Module, method: str) -> None:
+        super().__init__()
+        self.net = net
+        self.method = method
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:  # noqa: D102 - described by the class
+        return getattr(self.net, self.method)(*inputs)
+
+
 def referenced_graph(
-    net: nn.Module, example: torch.Tensor, names: tuple[str, str], constants: Map[str, Constant], weights: str
+    net: nn.Module,
+    method: str,
+    inputs: dict[str, torch.Tensor],
+    output: str,
+    constants: Map[str, Published],
+    weights: str,
 ) -> onnx.ModelProto:
-    """`net` as ONNX with a free batch size, its published initialisers pointing into the file `weights`."""
+    """A method of `net` as ONNX with a free batch size.
+
+    Its published initialisers point into the file `weights`, those in another order of bands through a Gather that
+    engines fold when they load; its own are stored in float16.
+    """
     buffer = io.BytesIO()
-    source, target = names
     torch.onnx.export(
-        net, (example,), buffer, input_names=[source], output_names=[target], dynamo=False,
-        opset_version=OPSET, dynamic_axes={source: {0: "N"}, target: {0: "N"}}, do_constant_folding=False,
+        Part(net, method), tuple(inputs.values()), buffer, input_names=list(inputs), output_names=[output],
+        dynamo=False, opset_version=OPSET, dynamic_axes={name: {0: "N"} for name in (*inputs, output)},
+        do_constant_folding=False,
     )  # fmt: skip
-    graph = onnx.load_from_string(buffer.getvalue())
-    for initializer in graph.graph.initializer:
-        constant = constants.get(initializer.name)
-        if constant is None:
+    model = onnx.load_from_string(buffer.getvalue())
+    orders: dict[str, onnx.TensorProto] = {}
+    gathers = []
+    for initializer in model.graph.initializer:
+        published = constants.get(initializer.name.removeprefix("net."))
+        if published is None:
             continue
+        constant = published.constant
         if int(np.prod(initializer.dims)) * 4 != constant.size:
             raise AssertionError(f"{initializer.name}: {list(initializer.dims)} is not {constant.shape}")
         set_external_data(initializer, location=weights, offset=constant.offset, length=constant.size)
         initializer.ClearField("raw_data")
-    return graph
+        if published.bands is not None:
+            channels = initializer.dims[published.bands]
+            order = f"band_order.{channels}"
+            orders[order] = numpy_helper.from_array(np.array(ms.band_order(channels)), order)
+            name, initializer.name = initializer.name, f"{initializer.name}.published"
+            gathers.append(helper.make_node("Gather", [initializer.name, order], [name], axis=published.bands))
+    model.graph.initializer.extend(orders.values())
+    nodes = [*gathers, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    store_in_float16(model)
+    return model
 
 
 def write_generator(size: int, heads: Path, out: Path) -> dict[str, float]:
-    """Writes generator-SIZE.onnx; returns its parity figures."""
+    """Writes generator-SIZE.onnx, its back and the front that all sizes share; returns their parity figures."""
     published = ir.read(registry.path("synthesis-xml"))
     net = ms.load_published(published, size)
     if ms.HEADS[size].hidden:
         ms.load_head(net, heads / f"head-{size}.npz")
     weights = registry.path("synthesis-bin")
-    graph = referenced_graph(
-        net, torch.zeros(1, 18, 512), ("w_plus", "image"), ms.weight_map(published, size), weights.name
-    )
-    path = out / f"generator-{size}.onnx"
-    onnx.save(graph, path)
-    return parity(net, path, weights)
+    constants = ms.weight_map(published, size)
+    w_plus, features = torch.zeros(1, 18, 512), torch.zeros(1, 512, 64, 64)
+    parts = {
+        f"generator-{size}.onnx": ("forward", {"w_plus": w_plus}, "image"),
+        "generator-front.onnx": ("front", {"w_plus": w_plus}, "features"),
+        f"generator-{size}-back.onnx": ("back", {"features": features, "w_plus": w_plus}, "image"),
+    }
+    for name, (method, inputs, output) in parts.items():
+        onnx.save(referenced_graph(net, method, inputs, output, constants, weights.name), out / name)
+    whole, front, back = (zoo.beside_weights(out / name, weights) for name in parts)
+    errors = {}
+    w_plus, image = example_picture(net)
+    for engine in ("openvino", "onnxruntime"):
+        at_once = load_engine(whole, engine, "float32")({"w_plus": w_plus})["image"]
+        features = load_engine(front, engine, "float32")({"w_plus": w_plus})["features"]
+        in_two = load_engine(back, engine, "float32")({"features": features, "w_plus": w_plus})["image"]
+        errors[engine] = float(max(np.abs(at_once - image).max(), np.abs(in_two - image).max()))
+    if max(errors.values()) > TOLERANCE:
+        for name in parts:
+            (out / name).unlink()
+        raise SystemExit(f"the graphs at {size} px are off by {errors} (> {TOLERANCE}); not written")
+    return errors
 
 
-def parity(net: ms.Synthesis, path: Path, weights: Path) -> dict[str, float]:
-    """Maximum absolute error against the published IR (at 1024 px; else against PyTorch), by engine."""
+def example_picture(net: ms.Synthesis) -> tuple[F32, F32]:
+    """A W+ [1, 18, 512], and what the published IR (at 1024 px; else PyTorch) makes of it."""
     core = ov.Core()
-    rng = np.random.default_rng(3)
     mapping_request = core.compile_model(registry.path("mapping-xml"), "CPU").create_infer_request()
-    w = mapping_request.infer([rng.standard_normal((1, 512)).astype(np.float32)])[0]
-    w_plus = np.repeat(w[:, None], 18, axis=1)
+    w = mapping_request.infer([np.random.default_rng(3).standard_normal((1, 512)).astype(np.float32)])[0]
+    w_plus = broadcast(w)
     if net.size == 1024:
         exact = {"INFERENCE_PRECISION_HINT": "f32"}
         published = core.compile_model(registry.path("synthesis-xml"), "CPU", exact)
-        expected = published.create_infer_request().infer([w])[0]
-    else:
-        with torch.no_grad():
-            expected = net(torch.from_numpy(w_plus)).numpy()
-    errors = {}
-    beside = zoo.beside_weights(path, weights)
-    for engine in ("openvino", "onnxruntime"):
-        image = load_engine(beside, engine, "float32")({"w_plus": w_plus})["image"]
-        errors[engine] = float(np.abs(image - expected).max())
-        if errors[engine] > TOLERANCE:
-            path.unlink()
-            raise SystemExit(f"{path.name}: {engine} is off by {errors[engine]:.2e} (> {TOLERANCE}); not written")
-    return errors
+        return w_plus, np.array(published.create_infer_request().infer([w])[0])
+    with torch.no_grad():
+        return w_plus, net(torch.from_numpy(w_plus)).numpy()
 
 
 def write_mapping(out: Path) -> None:
     """Writes mapping.onnx."""
     published = ir.read(registry.path("mapping-xml"))
     net = mapping_net.load_published(published)
-    graph = referenced_graph(
-        net,
-        torch.zeros(1, 512),
-        ("z", "w"),
-        mapping_net.weight_map(published),
-        registry.path("mapping-bin").name,
-    )
+    constants = {name: Published(constant) for name, constant in mapping_net.weight_map(published).items()}
+    weights = registry.path("mapping-bin").name
+    graph = referenced_graph(net, "forward", {"z": torch.zeros(1, 512)}, "w", constants, weights)
     onnx.save(graph, out / "mapping.onnx")
 
 

@@ -73,7 +73,7 @@ def open_openvino(path: Path, *, precision: Precision, batch: int, threads: int,
     outputs = [port.any_name for port in model.outputs]
 
     def run(feeds: Mapping[str, F32]) -> dict[str, F32]:
-        results = request.infer(dict(feeds), share_inputs=True)
+        results = request.infer(dict(feeds), share_inputs=True, share_outputs=True)
         return {name: np.array(results[name]) for name in outputs}
 
     return Engine(f"openvino CPU {chosen}", shapes, run)

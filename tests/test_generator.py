@@ -1,4 +1,4 @@
-"""The shipped graphs against the published network, in both CPU engines."""
+"""The shipped graphs against the published network, in both CPU engines, and when only a part of them is run."""
 
 from __future__ import annotations
 
@@ -10,13 +10,23 @@ import pytest
 
 from models import latent, registry
 from models.arrays import F32
-from models.runtime import load_engine
-from models.zoo import SHIPPED, beside_weights, load_encoder, load_generator, load_mapping
+from models.runtime import Engine, load_engine
+from models.zoo import (
+    FRONT_LAYERS,
+    FRONTS_KEPT,
+    SHIPPED,
+    Generator,
+    beside_weights,
+    load_encoder,
+    load_generator,
+    load_mapping,
+)
 from tests.pictures import peak_signal_to_noise
 
 ENGINES = ("openvino", "onnxruntime")
 PARITY = 1e-3  # maximum absolute error at 1024 px; pictures span 2
 PRECISION = 40.0  # dB, what bfloat16 may cost
+IN_TWO = 1e-4  # maximum absolute difference of a picture made at once and one made in two
 
 
 @cache
@@ -98,6 +108,58 @@ def test_the_coarse_layers_set_the_shape_and_the_last_two_nothing() -> None:
     np.testing.assert_array_equal(generator.synthesize(unused), plain)
     coarse = latent.mix(w_plus, other, slice(0, 4))
     assert np.abs(generator.synthesize(coarse) - plain).mean() > 0.1
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_picture_made_in_two_is_the_one_made_at_once(engine: str) -> None:
+    face, other = latent.broadcast(faces()[:1]), latent.broadcast(faces()[1:2])
+    edited = latent.mix(face, other, slice(FRONT_LAYERS, latent.LAYERS))
+    in_two, at_once = load_generator(256, engine, "float32"), load_generator(256, engine, "float32")
+    pair = in_two.synthesize(np.concatenate([face, edited]))
+    assert np.abs(pair[:1] - pair[1:]).max() > 0.1
+    np.testing.assert_allclose(pair[:1], at_once.synthesize(face), atol=IN_TWO)
+    np.testing.assert_allclose(pair[1:], load_generator(256, engine, "float32").synthesize(edited), atol=IN_TWO)
+    np.testing.assert_array_equal(in_two.synthesize(edited), pair[1:])
+    np.testing.assert_allclose(in_two.synthesize(other), at_once.synthesize(other), atol=IN_TWO)
+
+
+def recording(log: list[str]) -> Generator:
+    """A generator whose networks do nothing but write their names into `log`."""
+
+    def engine(name: str, output: str) -> Engine:
+        def run(feeds: object) -> dict[str, F32]:
+            log.append(name)
+            return {output: np.zeros((1, 1), np.float32)}
+
+        return Engine(name, {}, run)
+
+    return Generator(
+        256, engine("whole", "image"), "", lambda: (engine("front", "features"), engine("back", "image"))
+    )
+
+
+def test_what_the_early_layers_give_is_kept_while_they_stay_exactly_equal() -> None:
+    log: list[str] = []
+    generator = recording(log)
+
+    def runs(w_plus: F32) -> list[str]:
+        log.clear()
+        generator.synthesize(w_plus)
+        return list(log)
+
+    face = latent.broadcast(faces()[:1])
+    fine, coarse = face.copy(), face.copy()
+    fine[:, FRONT_LAYERS] += 0.1
+    coarse[:, FRONT_LAYERS - 1] = np.nextafter(coarse[:, FRONT_LAYERS - 1], 9)
+    assert runs(face) == ["whole"], "what comes once is made at once"
+    assert runs(fine) == ["front", "back"]
+    assert runs(face) == runs(fine) == ["back"]
+    assert runs(coarse) == ["whole"]
+    assert runs(face) == ["back"]
+    others = [face + np.float32(k) for k in range(1, FRONTS_KEPT + 1)]
+    assert runs(np.concatenate(others)) == ["whole"] * FRONTS_KEPT
+    assert runs(face) == ["whole"], "the memory for features is bounded"
+    assert runs(np.concatenate([coarse, coarse])) == ["front", "back", "back"]
 
 
 def test_the_encoder_gives_a_latent_of_the_right_shape_that_depends_on_both_inputs() -> None:

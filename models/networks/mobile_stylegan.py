@@ -20,22 +20,33 @@ from models.ir import Constant, IntermediateRepresentation
 STYLE_DIM = 512
 LAST_LAYER = 15  # of W+ that is read, by the published head; StyleGAN2's last two convolutions are not here
 BLOCK_CHANNELS = (512, 512, 512, 512, 256, 128, 64)  # features of blocks 0..6, at 8..512 px
+FRONT_BLOCKS = 4  # the blocks up to 64 px: nearly half the work at 256 px, for W+ layers that set the shape
+
+
+def band_order(channels: int) -> list[int]:
+    """From the published order of Haar bands (LL, then LH, HL, HH channel by channel) to [LL, LH, HL, HH].
+
+    Entry i is the published channel that channel i is here: a band is then one slice, which costs no gathering.
+    """
+    c = channels // 4
+    return [*range(c), *(i for band in range(3) for i in range(c + band, channels, 3))]
 
 
 def inverse_haar(bands: Tensor) -> Tensor:
-    """Inverse 2-D Haar transform, [N, 4C, H, W] -> [N, C, 2H, 2W].
+    """Inverse 2-D Haar transform, bands [LL, LH, HL, HH] of C channels each: [N, 4C, H, W] -> [N, C, 2H, 2W].
 
-    The first C channels are the LL band, the rest (LH, HL, HH) channel by channel. Four sums and a pixel
-    shuffle: no transposed convolution.
+    Four sums and a shuffle of blocks, which an engine can do where the channels lie: no transposed convolution, and
+    no interleaving as `pixel_shuffle` has it.
     """
     # Plain integers, so that an export with a free batch size keeps these shapes constant.
     c4, h, w = (int(n) for n in bands.shape[1:])
     c = c4 // 4
-    ll, lh, hl, hh = bands[:, :c], bands[:, c::3], bands[:, c + 1 :: 3], bands[:, c + 2 :: 3]
+    ll, lh, hl, hh = bands.chunk(4, dim=1)
     top, bottom = ll + lh, ll - lh
     side_top, side_bottom = hl + hh, hl - hh
-    pixels = torch.stack((top + side_top, top - side_top, bottom + side_bottom, bottom - side_bottom), dim=2)
-    return F.pixel_shuffle(0.5 * pixels.reshape(-1, c4, h, w), 2)
+    pixels = torch.cat((top + side_top, top - side_top, bottom + side_bottom, bottom - side_bottom), dim=1)
+    blocks = (0.5 * pixels).reshape(-1, 2, 2, c, h, w).permute(0, 3, 4, 1, 5, 2)
+    return blocks.reshape(-1, c, 2 * h, 2 * w)
 
 
 class Modulation(nn.Module):
@@ -135,6 +146,7 @@ class HeadSpec:
 
 # One picture size -> how it is made. The Haar head doubles, so 256 px comes from features at 128 px (block 4).
 HEADS = {
+    128: HeadSpec(blocks=4, hidden=128),
     256: HeadSpec(blocks=5, hidden=64),
     512: HeadSpec(blocks=6, hidden=32),
     1024: HeadSpec(blocks=7, hidden=0),
@@ -158,46 +170,68 @@ class Synthesis(nn.Module):
             else BandHead(channels[spec.blocks])
         )
 
-    def features(self, w_plus: Tensor) -> Tensor:
-        """The features the head reads: [N, C, size / 2, size / 2]."""
+    def front(self, w_plus: Tensor) -> Tensor:
+        """Features [N, 512, 64, 64], from W+ layers 0 to 2 * FRONT_BLOCKS."""
         x = cast(Tensor, self.conv1(self.constant, w_plus[:, 0]))
-        for i, block in enumerate(self.blocks):
-            x = block(x, w_plus[:, 2 * i + 1], w_plus[:, 2 * i + 2])
-        return x
+        return self._through(range(FRONT_BLOCKS), x, w_plus)
+
+    def back(self, features: Tensor, w_plus: Tensor) -> Tensor:
+        """The picture, from the front's features and the later layers of W+."""
+        x = self._through(range(FRONT_BLOCKS, len(self.blocks)), features, w_plus)
+        return cast(Tensor, self.head(x, w_plus[:, HEADS[self.size].layers].flatten(1)))
 
     def forward(self, w_plus: Tensor) -> Tensor:
-        styles = w_plus[:, HEADS[self.size].layers].flatten(1)
-        return cast(Tensor, self.head(self.features(w_plus), styles))
+        return self.back(self.front(w_plus), w_plus)
+
+    def _through(self, blocks: range, x: Tensor, w_plus: Tensor) -> Tensor:
+        for i in blocks:
+            x = self.blocks[i](x, w_plus[:, 2 * i + 1], w_plus[:, 2 * i + 2])
+        return x
 
 
-def weight_map(ir: IntermediateRepresentation, size: int) -> dict[str, Constant]:
-    """Parameter name of `Synthesis(size)` -> the constant of the published IR it is, byte for byte."""
-    found: dict[str, Constant] = {"constant": ir.named("m.input.input")}
+@dataclass(frozen=True)
+class Published:
+    """A parameter as the published IR holds it.
 
-    def modulation(ours: str, theirs: str) -> None:
-        found[f"{ours}.affine.weight"] = ir.named(f"{theirs}.modulation.weight")
-        found[f"{ours}.affine.bias"] = ir.named(f"{theirs}.modulation.bias")
+    Attributes:
+        constant: where it lies.
+        bands: the axis whose channels are Haar bands and change from the published order to `band_order`, if any.
+    """
 
-    def after(conv: str, ours: str) -> None:
+    constant: Constant
+    bands: int | None = None
+
+
+def weight_map(ir: IntermediateRepresentation, size: int) -> dict[str, Published]:
+    """Parameter name of `Synthesis(size)` -> the constant of the published IR it is, byte for byte but for order."""
+    found = {"constant": Published(ir.named("m.input.input"))}
+
+    def modulation(ours: str, theirs: str, bands: int | None = None) -> None:
+        for name in ("weight", "bias"):
+            found[f"{ours}.affine.{name}"] = Published(ir.named(f"{theirs}.modulation.{name}"), bands)
+
+    def after(conv: str, ours: str, *, bands: bool = False) -> None:
         noise, bias = ir.readers[conv][0], ir.readers[ir.readers[conv][0]][0]
-        found[f"{ours}.conv.weight"] = ir.constant_input(conv)
-        found[f"{ours}.noise"] = ir.constant_input(noise)
-        found[f"{ours}.bias"] = ir.constant_input(bias)
+        found[f"{ours}.conv.weight"] = Published(ir.constant_input(conv), 0 if bands else None)
+        found[f"{ours}.noise"] = Published(ir.constant_input(noise))
+        found[f"{ours}.bias"] = Published(ir.constant_input(bias), 1 if bands else None)
 
     modulation("conv1.modulation", "m.conv1.conv")
-    after(ir.reader(ir.names["m.input.input"], "Convolution"), "conv1")
+    after(ir.reader(ir.names["m.input.input"], "Convolution"), "conv1", bands=True)
     for i in range(HEADS[size].blocks):
-        modulation(f"blocks.{i}.up", f"m.layers.{i}.up")
+        modulation(f"blocks.{i}.up", f"m.layers.{i}.up", bands=0)
         for conv in ("conv1", "conv2"):
             ours, theirs = f"blocks.{i}.{conv}", f"m.layers.{i}.{conv}"
             modulation(f"{ours}.modulation", f"{theirs}.conv")
             depthwise = ir.names[f"{theirs}.conv.weight_dw"]
-            found[f"{ours}.depthwise.weight"] = ir.constants[depthwise]
-            after(ir.reader(depthwise, "Convolution"), ours)
+            found[f"{ours}.depthwise.weight"] = Published(ir.constants[depthwise])
+            # What leaves the last block of all is not upsampled but read by the published head.
+            upsampled = conv == "conv2" and i + 1 < len(BLOCK_CHANNELS)
+            after(ir.reader(depthwise, "Convolution"), ours, bands=upsampled)
     if HEADS[size].hidden == 0:
         modulation("head.modulation", "m.layers.6.to_img.conv")
-        found["head.conv.weight"] = ir.named("m.layers.6.to_img.conv.weight")
-        found["head.conv.bias"] = ir.named("m.layers.6.to_img.bias")
+        found["head.conv.weight"] = Published(ir.named("m.layers.6.to_img.conv.weight"), 0)
+        found["head.conv.bias"] = Published(ir.named("m.layers.6.to_img.bias"), 0)
     return found
 
 
@@ -224,9 +258,13 @@ def load_published(ir: IntermediateRepresentation, size: int = 1024) -> Synthesi
     net = Synthesis(size)
     parameters = dict(net.named_parameters())
     with torch.no_grad():
-        for name, constant in weight_map(ir, size).items():
+        for name, published in weight_map(ir, size).items():
             target = parameters[name]
-            target.copy_(torch.from_numpy(ir.load(constant)).reshape(target.shape))
+            values = torch.from_numpy(ir.load(published.constant)).reshape(target.shape)
+            if published.bands is not None:
+                order = torch.tensor(band_order(target.shape[published.bands]))
+                values = values.index_select(published.bands, order)
+            target.copy_(values)
     for name, value in style_gains(ir, size).items():
         cast(Modulation, net.get_submodule(name)).gain = value
     return net.eval().requires_grad_(False)
