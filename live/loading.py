@@ -29,11 +29,14 @@ def load_effects(options: Options) -> EffectStack:
     Raises:
         UserError: an unknown direction or a bad file.
     """
-    asked = [DirectionEffect(load_direction(name), strength) for name, strength in options.directions]
+    asked = [
+        DirectionEffect(load_direction(spec.name), spec.strength, place=spec.place) for spec in options.directions
+    ]
     names = {effect.name for effect in asked}
     others = [name for name in shipped_directions() if name not in names]
-    deform = DeformLoop(options.deform or DeformSpec(), active=options.deform is not None)
-    return EffectStack([*asked, *(DirectionEffect(load_direction(name), active=False) for name in others), deform])
+    off = [DirectionEffect(load_direction(name), active=False) for name in others]
+    deforms = [DeformLoop(spec) for spec in options.deforms] or [DeformLoop(DeformSpec(), active=False)]
+    return EffectStack([*asked, *off, *deforms])
 
 
 def load_models(size: int, engine: str) -> Models:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from live.cover import POLICIES
-from live.effects import DeformSpec, parse_deform, parse_direction
+from live.effects import DeformSpec, DirectionSpec, parse_deform, parse_direction
 from live.render import RENDERERS
 from live.video import FORMATS
 from models.errors import UserError
@@ -19,6 +19,7 @@ from models.runtime import ENGINES
 from models.zoo import SIZES
 
 DEVICE_OUTPUTS = ("auto", "window", "virtual-camera", "null")
+MOST_FACES = 4
 LISTS = ("directions", "cameras", "outputs")
 
 EPILOG = """\
@@ -28,6 +29,8 @@ examples:
   ./run.sh --direction path/to/published.pt=3         a StyleGAN2-FFHQ direction from elsewhere
   ./run.sh --deform                                   a slow wave through the face
   ./run.sh --deform 4-9=0.8@0.5                       layers 4 to 9, 0.8 deep, a wave every 2 seconds
+  ./run.sh --faces 2 --direction 1:smile --direction 2:age=2
+                                                      two faces, each with an edit of its own
   ./run.sh --source clip.mp4 --output smiling.mp4 --mode paste --direction smile
   ./run.sh --output window --output virtual-camera    a mirror that video calls can use as a camera
   ./run.sh --source demo --output null --seconds 20 --report speed.json
@@ -46,11 +49,12 @@ class Options:
     Attributes:
         source: camera number or device path, file, URL, "demo" or "auto".
         outputs: "auto", "window", "virtual-camera[:DEVICE]", "null" or a video file's path; at least one.
-        directions: (name or path, strength) in the order given.
-        deform: the deform loop that is on from the start; None = none is.
+        directions: in the order given.
+        deforms: the deform loops that are on from the start.
         mode: a name in live.render.RENDERERS.
         size: pixels of the generator's square picture.
         engine: a name in models.runtime.ENGINES, or "auto".
+        faces: how many are followed at most.
         on_lost: a name in live.cover.POLICIES.
         seconds: stop after so much time; None = no limit.
         frames: stop after so many frames shown; None = no limit.
@@ -61,11 +65,12 @@ class Options:
 
     source: str = "auto"
     outputs: tuple[str, ...] = ("auto",)
-    directions: tuple[tuple[str, float], ...] = ()
-    deform: DeformSpec | None = None
+    directions: tuple[DirectionSpec, ...] = ()
+    deforms: tuple[DeformSpec, ...] = ()
     mode: str = "paste"
     size: int = 256
     engine: str = "auto"
+    faces: int = 1
     on_lost: str = "blur"
     seconds: float | None = None
     frames: int | None = None
@@ -92,11 +97,12 @@ def parse(arguments: Sequence[str]) -> Options:
     options = Options(
         source=given.source,
         outputs=tuple(given.output or ["auto"]),
-        directions=_directions(given.direction or []),
-        deform=None if given.deform is None else parse_deform(given.deform),
+        directions=tuple(map(parse_direction, given.direction or [])),
+        deforms=tuple(map(parse_deform, given.deform or [])),
         mode=given.mode,
         size=given.size,
         engine=given.engine,
+        faces=given.faces,
         on_lost=given.on_lost,
         seconds=None if given.seconds is None else _seconds(given.seconds),
         frames=None if given.frames is None else _frames(given.frames),
@@ -104,6 +110,7 @@ def parse(arguments: Sequence[str]) -> Options:
         listing=given.list,
         debug=given.debug,
     )
+    _check_effects(options)
     if options.listing is None:
         _check_outputs(options)
         if options.report is not None:
@@ -142,16 +149,24 @@ def _parser() -> argparse.ArgumentParser:
     option(
         "--direction",
         action="append",
-        metavar="NAME[=X]",
+        metavar="[FACE:]NAME[=X]",
         help="an edit and its strength, 1 if not given, sensible from -3 to 3; NAME is one of --list "
-        "directions or a .npz, .npy or .pt file; may be given several times",
+        "directions or a .npz, .npy or .pt file; with FACE, for that one of --faces only; repeatable",
     )
     option(
         "--deform",
+        action="append",
         nargs="?",
         const="",
-        metavar="[LAYERS][=DEPTH@HZ]",
-        help="a deform loop: W+ layers such as 4-9 of 0-17, swung DEPTH far, HZ times a second",
+        metavar="[FACE:][LAYERS][=DEPTH@HZ]",
+        help="a deform loop: W+ layers such as 4-9 of 0-17, swung DEPTH far, HZ times a second; once for each face",
+    )
+    option(
+        "--faces",
+        type=int,
+        choices=range(1, MOST_FACES + 1),
+        default=Options.faces,
+        help="how many faces to follow and edit, numbered from 1, left to right as first seen (default: %(default)s)",
     )
     option(
         "--mode",
@@ -192,11 +207,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _directions(texts: Sequence[str]) -> tuple[tuple[str, float], ...]:
-    directions = dict(parse_direction(text) for text in texts)
-    if len(directions) < len(texts):
+def _check_effects(options: Options) -> None:
+    if len({(spec.name, spec.place) for spec in options.directions}) < len(options.directions):
         raise UserError("--direction names one direction twice; give each once, with its strength: NAME=X")
-    return tuple(directions.items())
+    if len({spec.place for spec in options.deforms}) < len(options.deforms):
+        raise UserError("--deform is given twice for the same face; give it once, or once for each: FACE:LAYERS")
+    for place in [*(spec.place for spec in options.directions), *(spec.place for spec in options.deforms)]:
+        if place is not None and place not in range(options.faces):
+            raise UserError(
+                f"there is no face {place + 1} for an effect; expected 1 to {options.faces}, or more with --faces"
+            )
 
 
 def _seconds(seconds: float) -> float:

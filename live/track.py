@@ -1,72 +1,56 @@
-"""Follow one face through the frames and steady its landmarks."""
+"""Follow faces through the frames, know them again, and steady their landmarks."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 
-import numpy as np
-
 from live.frame import FaceTrack, Frame
-from models.arrays import F32, F64
-from models.face_windows import face_size, overlap
+from live.identity import Sighting, crowded, recognise, sight, update
+from live.steady import LandmarkFilter, Steadied
+from models.face_windows import overlap
 from models.landmarker import Detection, Landmarker
 
-_MAX_FACES = 3  # looked at, to know the largest one and to hold on to the followed one
-_SAME_FACE = 0.1  # least overlap of one face's boxes in two frames; heads move fast at low frame rates
-_PATIENCE = 0.25  # seconds to wait for the followed face before another one in view is taken
-_MEMORY = 1.0  # seconds a face may be out of sight and come back as itself
+_LEAST_FACES = 3  # looked for even to follow one: to know the largest, and to hold on to the followed one
+_DOUBLE = 0.5  # overlap of two finds above which they are one face
+_MEMORY = 1.0  # seconds a face may be out of sight and come back as if it had never left
+_KEPT = 10.0  # seconds for which a place is kept for somebody while nobody else wants it
+_PATIENCE_ALONE = 0.25  # seconds to wait for the one followed face before another in view is taken
+_PROBATION = 0.2  # seconds after which a newcomer amid others is one, and no mixture of half-hidden faces
+_PATIENCE = 1.0  # the same where several are followed: people pass behind each other
 
 
-@dataclass(frozen=True)
-class Steadied:
-    """What the landmark filter remembers.
-
-    Attributes:
-        t: seconds, when.
-        points: float32 [N, 2], the filtered points, pixels.
-        speed: float32 [N, 2], their filtered speed, face sizes per second.
-    """
-
-    t: float
-    points: F32
-    speed: F32
-
-
-@dataclass(frozen=True)
-class LandmarkFilter:
-    """The One-Euro filter (Casiez, Roussel, Vogel: "1 Euro Filter", CHI 2012), point by point.
-
-    A point at rest is averaged over long, a moving one hardly at all. Speeds are in face sizes, so that the
-    camera's resolution and the distance to it make no difference. The constants were chosen on a still and a
-    shaken picture with sensor noise: from frame to frame a still face's points move a fifth of what they do
-    unfiltered, a head that sways by 1.8 face sizes a second lags 4 ms.
+@dataclass
+class _Person:
+    """Somebody who is in view or was lately.
 
     Attributes:
-        min_cutoff: Hz, at rest; lower is steadier.
-        beta: Hz per face size per second; higher follows faster.
-        speed_cutoff: Hz, for the speed itself.
+        face: as last found.
+        seen: where and how that was.
+        clear: nobody is so near that one could hide part of the other.
+        met: seconds, when they came into view for the first time.
+        place: among the followed; None = a bystander.
+        face_id: of the track; None = there is none yet, or it is too long ago.
+        steadied: the landmark filter's memory; None = as above, or just come into view.
     """
 
-    min_cutoff: float = 0.5
-    beta: float = 20.0
-    speed_cutoff: float = 3.0
-
-    def steady(self, points: F32, t: float, state: Steadied | None) -> Steadied:
-        """Take float32 [N, 2] points of time ``t``; without a state before that time, start afresh."""
-        if state is None or t <= state.t:
-            return Steadied(t, points, np.zeros_like(points))
-        dt = t - state.t
-        newest_speed = (points - state.points) / (dt * face_size(points))
-        speed = state.speed + _weight(np.asarray(self.speed_cutoff), dt) * (newest_speed - state.speed)
-        cutoff: F64 = self.min_cutoff + self.beta * np.linalg.norm(speed, axis=1, keepdims=True)
-        steadied = state.points + _weight(cutoff, dt) * (points - state.points)
-        return Steadied(t, steadied.astype(np.float32), speed.astype(np.float32))
+    face: Detection
+    seen: Sighting
+    clear: bool
+    met: float
+    place: int | None = None
+    face_id: int | None = None
+    steadied: Steadied | None = None
 
 
 class FaceTracker:
-    """Follows the largest face; once chosen, it stays the one while it is in view.
+    """Follows the largest faces; once chosen, they stay the ones while they are in view.
+
+    Each keeps its place when it crosses another, is hidden for a moment, or leaves and comes back while nobody
+    else wants it. Bystanders are known too, so that nobody is mistaken for one.
 
     A context manager, for one thread at a time.
 
@@ -75,6 +59,7 @@ class FaceTracker:
         fps: frame rate of a recording, whose time is counted by its frames. None = live: frames were captured
             when they say.
         smoothing: the landmark filter.
+        max_faces: follow so many at most.
     """
 
     def __init__(
@@ -85,13 +70,14 @@ class FaceTracker:
         smoothing: LandmarkFilter | None = None,
         max_faces: int = 1,
     ) -> None:
-        self._landmarker = Landmarker(model, video=True, max_faces=max(_MAX_FACES, max_faces))
+        # One more than are followed, or a bystander could keep MediaPipe from finding who comes back.
+        self._landmarker = Landmarker(model, video=True, max_faces=max(_LEAST_FACES, max_faces + 1))
         self._fps = fps
         self._filter = smoothing or LandmarkFilter()
-        self._face_id = -1
-        self._last: F32 | None = None  # the followed face's landmarks as last detected
-        self._last_seen = 0.0
-        self._steadied: Steadied | None = None
+        self._places = range(max_faces)
+        self._patience = _PATIENCE if max_faces > 1 else _PATIENCE_ALONE
+        self._face_ids = count()
+        self._people: list[_Person] = []
 
     def __enter__(self) -> FaceTracker:
         return self
@@ -108,39 +94,70 @@ class FaceTracker:
     def track(self, frame: Frame) -> tuple[FaceTrack, ...]:
         """The followed faces in the next frame, by place; empty = none is there."""
         t = frame.captured if self._fps is None else frame.seq / self._fps
-        face = self._choose(self._landmarker.detect(frame.rgb, round(t * 1000)), t)
-        if face is None:
-            self._steadied = None
-            return ()
-        self._last, self._last_seen = face.landmarks, t
-        self._steadied = self._filter.steady(face.landmarks, t, self._steadied)
-        track = FaceTrack(
-            landmarks=self._steadied.points,
+        present, away = self._recognise(frame, t)
+        self._seat(present, away, t)
+        self._people = [*present, *away]
+        places = {person.place: person for person in present}
+        return tuple(self._follow(places[place], place) for place in self._places if place in places)
+
+    def _recognise(self, frame: Frame, t: float) -> tuple[list[_Person], list[_Person]]:
+        """Those in the frame, largest first, and those who are not, nor forgotten yet."""
+        faces = _without_doubles(self._landmarker.detect(frame.rgb, round(t * 1000)))
+        seen = [sight(frame.rgb, face.landmarks, t) for face in faces]
+        who = recognise([person.seen for person in self._people], seen)
+        away = [person for i, person in enumerate(self._people) if i not in who]
+        around = [*seen, *(person.seen for person in away if t - person.seen.t < _MEMORY)]
+        present = []
+        for face, sighting, i in zip(faces, seen, who, strict=True):
+            clear = not any(crowded(sighting, other) for other in around if other is not sighting)
+            if i is None:
+                present.append(_Person(face, sighting, clear, met=t))
+                continue
+            person = self._people[i]
+            if t - person.seen.t >= _MEMORY:
+                person.face_id = None
+            person.face, person.seen = face, update(person.seen, sighting, clear=clear and person.clear)
+            person.clear = clear
+            present.append(person)
+        for person in away:
+            person.steadied = None
+        return present, [p for p in away if t - p.seen.t < (_MEMORY if p.place is None else _KEPT)]
+
+    def _seat(self, present: Sequence[_Person], away: Sequence[_Person], t: float) -> None:
+        """Give places to the largest who have none, from left to right: free ones, then those of who is gone."""
+        another_scene = all(person.met == t for person in present)
+        patience = 0.0 if another_scene else self._patience
+        held = {person.place for person in (*present, *away)}
+        gone = sorted((p.seen.t, p.place) for p in away if p.place is not None and t - p.seen.t > patience)
+        places = [*(place for place in self._places if place not in held), *(place for _, place in gone)]
+        waiting = [p for p in present if p.place is None and (p.clear or another_scene or t - p.met > _PROBATION)]
+        waiting = waiting[: len(places)]
+        places = sorted(places[: len(waiting)])
+        for person in away:
+            if person.place in places:
+                person.place = person.face_id = None
+        for person, place in zip(sorted(waiting, key=lambda p: float(p.seen.centre[0])), places, strict=True):
+            person.place = place
+
+    def _follow(self, person: _Person, place: int) -> FaceTrack:
+        if person.face_id is None:
+            person.face_id = next(self._face_ids)
+        face = person.face
+        person.steadied = self._filter.steady(face.landmarks, person.seen.t, person.steadied)
+        return FaceTrack(
+            landmarks=person.steadied.points,
             blendshapes=face.blendshapes,
             pose=face.pose,
-            face_id=self._face_id,
+            face_id=person.face_id,
             score=face.score,
+            place=place,
         )
-        return (track,)
-
-    def _choose(self, faces: list[Detection], t: float) -> Detection | None:
-        """The followed face among those found (largest first), or the one to follow from now on."""
-        if not faces:
-            return None
-        away = t - self._last_seen
-        if self._last is not None and away < _MEMORY:
-            last = self._last
-            nearest = max(faces, key=lambda face: overlap(face.landmarks, last))
-            if overlap(nearest.landmarks, last) > _SAME_FACE:
-                return nearest
-            if len(faces) > 1 and away < _PATIENCE:
-                return None
-        self._face_id += 1
-        self._steadied = None
-        return faces[0]
 
 
-def _weight(cutoff: F64, dt: float) -> F64:
-    """The weight of the newest sample in an exponential filter of cut-off ``cutoff`` Hz."""
-    weight: F64 = 1 / (1 + 1 / (2 * np.pi * cutoff * dt))
-    return weight
+def _without_doubles(faces: Sequence[Detection]) -> list[Detection]:
+    """MediaPipe may for a frame find a face twice, when it has just come into view again."""
+    kept: list[Detection] = []
+    for face in faces:
+        if all(overlap(face.landmarks, other.landmarks) < _DOUBLE for other in kept):
+            kept.append(face)
+    return kept

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from live.__main__ import main
+from live.effects import DeformSpec, DirectionSpec
 from live.options import parse
 from models import registry
 from models.arrays import U8
@@ -70,6 +71,12 @@ BAD_INPUTS = {
     "deform layer out of range": "--deform 4-40",
     "deform depth not a number": "--deform 4-9=deep",
     "deform rate NaN": "--deform =1@nan",
+    "deform twice for one face": "--deform fine --deform coarse",
+    "edit of a face that is not followed": "--direction 2:../given/good.npy",
+    "deform of a face that is not followed": "--faces 2 --deform 3:fine",
+    "edit of face 0": "--direction 0:../given/good.npy",
+    "no faces": "--faces 0",
+    "a crowd of faces": "--faces 99",
     "unknown mode": "--mode mosaic",
     "size not offered": "--size 300",
     "unknown engine": "--engine abacus",
@@ -167,14 +174,14 @@ def test_good_arguments_are_understood(folder: Path) -> None:
     options = parse(
         shlex.split(
             "--source 0 --output window --output a.mp4 --output virtual-camera:/dev/video4 --direction smile "
-            "--direction age=-1.5 --deform 4-9=0.5@2 --mode paste --size 512 --seconds 1.5 --frames 3 "
-            "--report r.json --on-lost hold"
+            "--direction 2:age=-1.5 --deform 4-9=0.5@2 --deform 1:fine --faces 2 --mode paste --size 512 "
+            "--seconds 1.5 --frames 3 --report r.json --on-lost hold"
         )
     )
     assert options.outputs == ("window", "a.mp4", "virtual-camera:/dev/video4")
-    assert options.directions == (("smile", 1.0), ("age", -1.5))
-    assert options.deform is not None
-    assert (options.deform.layers, options.deform.depth, options.deform.rate) == (range(4, 10), 0.5, 2.0)
+    assert options.directions == (DirectionSpec("smile", 1.0), DirectionSpec("age", -1.5, place=1))
+    assert options.deforms == (DeformSpec(range(4, 10), 0.5, 2.0), DeformSpec(range(8, 18), place=0))
+    assert (options.faces, parse([]).faces) == (2, 1)
     assert (options.mode, options.size, options.seconds, options.frames) == ("paste", 512, 1.5, 3)
     assert (options.report, options.on_lost) == (Path("r.json"), "hold")
     assert parse([]).outputs == ("auto",)
@@ -186,7 +193,9 @@ def test_help_names_every_option_and_shows_examples(capsys: pytest.CaptureFixtur
         main(["--help"])
     assert ended.value.code == 0
     text = capsys.readouterr().out
-    options = shlex.split("source output direction deform mode size engine seconds frames report list debug on-lost")
+    options = shlex.split(
+        "source output direction deform faces mode size engine seconds frames report list debug on-lost"
+    )
     assert all(f"--{option}" in text for option in options)
     assert "./run.sh --direction smile" in text and "doctor" in text and "pull" in text
 

@@ -13,6 +13,7 @@ from live.effects import (
     DeformLoop,
     DeformSpec,
     DirectionEffect,
+    DirectionSpec,
     Effect,
     EffectStack,
     parse_deform,
@@ -170,18 +171,32 @@ def test_a_stack_adds_up_its_effects_and_names_those_that_are_on() -> None:
     assert EffectStack([]).edit(latent, 0.0) is latent
 
 
+def test_effects_for_one_face_leave_the_others_alone() -> None:
+    smile, age = direction("smile", 3), direction("age", 4)
+    swing = DeformSpec(rate=0.25, place=1)
+    stack = EffectStack([DirectionEffect(smile), DirectionEffect(age, 2.0, place=0), DeformLoop(swing)])
+    assert stack.labels() == ("smile +1", "1:age +2", "2:deform 4-7 1 @ 0.25 Hz")
+    everyone = w_plus() + smile.vector
+    np.testing.assert_allclose(stack.edit(w_plus(), 1.0, 0), everyone + 2 * age.vector, atol=1e-5)
+    np.testing.assert_allclose(stack.edit(w_plus(), 1.0, 1), DeformLoop(swing).edit(everyone, 1.0), atol=1e-5)
+    np.testing.assert_allclose(stack.edit(w_plus(), 1.0, 2), everyone, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("smile", ("smile", 1.0)),
-        ("smile=2", ("smile", 2.0)),
-        ("age=-1.5", ("age", -1.5)),
-        ("path/to/smile.pt=3", ("path/to/smile.pt", 3.0)),
-        ("a=b/smile.pt=0.5", ("a=b/smile.pt", 0.5)),
-        ("a=b/smile.pt", ("a=b/smile.pt", 1.0)),
+        ("smile", DirectionSpec("smile", 1.0)),
+        ("smile=2", DirectionSpec("smile", 2.0)),
+        ("age=-1.5", DirectionSpec("age", -1.5)),
+        ("path/to/smile.pt=3", DirectionSpec("path/to/smile.pt", 3.0)),
+        ("a=b/smile.pt=0.5", DirectionSpec("a=b/smile.pt", 0.5)),
+        ("a=b/smile.pt", DirectionSpec("a=b/smile.pt", 1.0)),
+        ("1:smile", DirectionSpec("smile", 1.0, place=0)),
+        ("2:age=-1.5", DirectionSpec("age", -1.5, place=1)),
+        (r"C:\smile.pt=2", DirectionSpec(r"C:\smile.pt", 2.0)),
     ],
 )
-def test_direction_specs_are_read(text: str, expected: tuple[str, float]) -> None:
+def test_direction_specs_are_read(text: str, expected: DirectionSpec) -> None:
     assert parse_direction(text) == expected
 
 
@@ -195,6 +210,8 @@ def test_direction_specs_are_read(text: str, expected: tuple[str, float]) -> Non
         ("fine=0.5", DeformSpec(range(8, 18), 0.5)),
         ("=2@1", DeformSpec(depth=2.0, rate=1.0)),
         ("coarse=@1", DeformSpec(range(0, 4), rate=1.0)),
+        ("1:", DeformSpec(place=0)),
+        ("2:4-8=1.2@0.5", DeformSpec(range(4, 9), 1.2, 0.5, place=1)),
     ],
 )
 def test_deform_specs_are_read(text: str, expected: DeformSpec) -> None:

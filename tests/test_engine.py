@@ -106,6 +106,7 @@ class Slow:
     name: str = "slow"
     label: str = "slow"
     active: bool = True
+    place: int | None = None
     times: list[float] = field(default_factory=list)
 
     def toggle(self, t: float) -> None:
@@ -170,14 +171,18 @@ def run(models: Models) -> Iterator[Run]:
         timings: Timings | None = None,
     ) -> Outcome:
         timings = timings or Timings()
-        with source, FaceTracker(models.landmarker, fps=None if source.live else source.fps) as tracker:
-            pipeline = Pipeline(
+        fps = None if source.live else source.fps
+        with source, FaceTracker(models.landmarker, fps=fps) as tracker, ExitStack() as opened:
+            stack = EffectStack(effects)
+            synthesizer = make_synthesizer(models, stack, timings)
+            worker = opened.enter_context(SynthesisWorker(synthesizer)) if source.live else None
+            pipeline = make_pipeline(
+                models,
+                Options(mode=mode, on_lost=on_lost),
                 tracker=tracker,
-                encoder=models.encoder,
-                generator=models.generator,
-                effects=EffectStack(effects),
-                mode=mode,
-                on_lost=on_lost,
+                synthesizer=synthesizer,
+                worker=worker,
+                effects=stack,
                 timings=timings,
             )
             loop = Loop(
@@ -187,12 +192,13 @@ def run(models: Models) -> Iterator[Run]:
                 sinks=sinks,
                 observer=observer or Observer(),
                 limits=limits or Limits(),
+                governor=None,
                 timings=timings,
             )
             return loop.run(stop or threading.Event())
 
     yield run_loop
-    assert not [thread for thread in threading.enumerate() if thread.name == "capture"]
+    assert not {thread.name for thread in threading.enumerate()} & {"capture", "synthesize"}
 
 
 def test_every_frame_of_a_clip_is_shown_in_order_at_its_own_time(run: Run, carphone: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from live.align import align
 from live.frame import FaceTrack, Frame
-from live.track import FaceTracker, LandmarkFilter, Steadied
+from live.steady import LandmarkFilter, Steadied
+from live.track import FaceTracker
 from models.alignment import invert, transform_points
 from models.arrays import F32, U8
 from models.face_windows import face_size

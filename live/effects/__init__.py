@@ -1,7 +1,7 @@
 """Edits of the latent in time: directions, deform loops, and the stack of them."""
 
 from live.effects.deform import DeformLoop, DeformSpec, parse_deform
-from live.effects.direction import DirectionEffect, parse_direction
+from live.effects.direction import DirectionEffect, DirectionSpec, parse_direction
 from live.effects.effect import Effect
 from live.effects.stack import EffectStack
 
@@ -9,6 +9,7 @@ __all__ = [
     "DeformLoop",
     "DeformSpec",
     "DirectionEffect",
+    "DirectionSpec",
     "Effect",
     "EffectStack",
     "parse_deform",

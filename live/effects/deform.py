@@ -10,6 +10,7 @@ import numpy as np
 
 from live.effects.ease import Ease
 from live.effects.numbers import parse_number
+from live.effects.place import split_place, with_place
 from models.arrays import F32
 from models.errors import UserError
 from models.latent import COARSE, FINE, LAYERS, MIDDLE, STYLE_DIM, move, std_w
@@ -29,29 +30,33 @@ class DeformSpec:
         depth: how far at the peak, in standard deviations of W; 1 is clearly visible and still a face.
         rate: swings per second, Hz.
         seed: which way; the same seed swings the same way on every machine.
+        place: of the face that swings; None = every face.
     """
 
     layers: range = LAYER_GROUPS["middle"]
     depth: float = 1.0
     rate: float = 0.25
     seed: int = 0
+    place: int | None = None
 
 
 def parse_deform(text: str) -> DeformSpec:
-    """Reads ``[LAYERS][=DEPTH[@HZ]]``, such as "", "middle", "4-8=1.2@0.5", "=2" or "=@1".
+    """Reads ``[FACE:][LAYERS][=DEPTH[@HZ]]``, such as "", "middle", "4-8=1.2@0.5", "2:fine", "=2" or "=@1".
 
     LAYERS is a layer 0 to 17, a range of them with both ends in it, or coarse, middle, fine or all.
 
     Raises:
         UserError: unknown layers, or a number that is absurd or none.
     """
-    layers, _, setting = text.partition("=")
+    place, loop = split_place(text)
+    layers, _, setting = loop.partition("=")
     depth, _, rate = setting.partition("@")
     default = DeformSpec()
     return DeformSpec(
         layers=_parse_layers(layers) if layers else default.layers,
         depth=_parse(depth, "depth", 0.0, MOST_DEPTH) if depth else default.depth,
         rate=_parse(rate, "rate in Hz", 0.001, MOST_RATE) if rate else default.rate,
+        place=place,
     )
 
 
@@ -77,8 +82,6 @@ def _parse_layers(text: str) -> range:
 class DeformLoop:
     """``w + depth * sin(2 pi rate t) * offset`` on the chosen layers, eased on and off."""
 
-    name = "deform"
-
     def __init__(self, spec: DeformSpec, *, active: bool = True) -> None:
         self.spec = spec
         self._active = active
@@ -90,10 +93,20 @@ class DeformLoop:
         self._offset[:, chosen] = draw[:, chosen] * std_w()
 
     @property
+    def name(self) -> str:
+        """Always "deform", with the face's number if it is for one."""
+        return with_place(self.place, "deform")
+
+    @property
+    def place(self) -> int | None:
+        """The place of the face it is for; None = every face."""
+        return self.spec.place
+
+    @property
     def label(self) -> str:
-        """Layers, depth and rate, such as "deform 4-7 1 @ 0.25 Hz"."""
+        """Name, layers, depth and rate, such as "deform 4-7 1 @ 0.25 Hz"."""
         layers = self.spec.layers
-        return f"deform {layers.start}-{layers.stop - 1} {self.spec.depth:.3g} @ {self.spec.rate:.3g} Hz"
+        return f"{self.name} {layers.start}-{layers.stop - 1} {self.spec.depth:.3g} @ {self.spec.rate:.3g} Hz"
 
     @property
     def active(self) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from live.effects.ease import Ease
 from live.effects.numbers import parse_number
+from live.effects.place import split_place, with_place
 from models.arrays import F32
 from models.directions import SUFFIXES, Direction
 from models.latent import move
@@ -14,22 +15,35 @@ DEFAULT_STRENGTH = 1.0
 MOST_STRENGTH = 100.0  # published directions of unit length want tens; more leaves nothing of a face
 
 
-def parse_direction(text: str) -> tuple[str, float]:
-    """Reads ``NAME[=X]``, such as "smile", "age=-1.5" or "path/to/smile.pt=3".
+@dataclass(frozen=True)
+class DirectionSpec:
+    """A direction as it was asked for.
 
-    Returns:
-        Name or path, and strength; DEFAULT_STRENGTH if none was written.
+    Attributes:
+        name: of a shipped direction, or a file's path.
+        strength: in the direction's unit.
+        place: of the face it is for; None = every face.
+    """
+
+    name: str
+    strength: float = DEFAULT_STRENGTH
+    place: int | None = None
+
+
+def parse_direction(text: str) -> DirectionSpec:
+    """Reads ``[FACE:]NAME[=X]``, such as "smile", "age=-1.5", "2:smile" or "path/to/smile.pt=3".
 
     Raises:
         UserError: the strength is not a number or is absurd.
     """
-    name, equals, strength = text.rpartition("=")
+    place, direction = split_place(text)
+    name, equals, strength = direction.rpartition("=")
     if not equals or strength.endswith(SUFFIXES):  # a file with = in its path, without a strength
-        return text, DEFAULT_STRENGTH
+        return DirectionSpec(direction, place=place)
     number = parse_number(
         strength, what=f"the strength of direction {name!r}", lowest=-MOST_STRENGTH, highest=MOST_STRENGTH
     )
-    return name, number
+    return DirectionSpec(name, number, place)
 
 
 @dataclass(frozen=True)
@@ -42,14 +56,22 @@ class _State:
 class DirectionEffect:
     """``w + strength * direction``, eased."""
 
-    def __init__(self, direction: Direction, strength: float = DEFAULT_STRENGTH, *, active: bool = True) -> None:
+    def __init__(
+        self,
+        direction: Direction,
+        strength: float = DEFAULT_STRENGTH,
+        *,
+        active: bool = True,
+        place: int | None = None,
+    ) -> None:
         self.direction = direction
+        self.place = place
         self._state = _State(strength, active, Ease.at(strength if active else 0.0))
 
     @property
     def name(self) -> str:
-        """The direction's name."""
-        return self.direction.name
+        """The direction's name, with the face's number if it is for one."""
+        return with_place(self.place, self.direction.name)
 
     @property
     def label(self) -> str:

@@ -16,11 +16,15 @@ class Effect(Protocol):
 
     @property
     def name(self) -> str:
-        """What the user calls it, such as "smile"."""
+        """What the user calls it, such as "smile" or, for one face, "2:smile"."""
 
     @property
     def label(self) -> str:
         """Name and setting for the screen, such as "smile +1.5"."""
+
+    @property
+    def place(self) -> int | None:
+        """The place of the face it is for; None = every face."""
 
     @property
     def active(self) -> bool:

@@ -17,7 +17,8 @@ class EffectStack:
     def edit(self, w_plus: F32, t: float, place: int = 0) -> F32:
         """The latent of the face at ``place`` with its effects as of ``t``; float32 [N, 18, 512] to the same."""
         for effect in self.effects:
-            w_plus = effect.edit(w_plus, t)
+            if effect.place in (None, place):
+                w_plus = effect.edit(w_plus, t)
         return w_plus
 
     def labels(self) -> tuple[str, ...]:
