@@ -171,18 +171,14 @@ def run(models: Models) -> Iterator[Run]:
         timings: Timings | None = None,
     ) -> Outcome:
         timings = timings or Timings()
-        fps = None if source.live else source.fps
-        with source, FaceTracker(models.landmarker, fps=fps) as tracker, ExitStack() as opened:
-            stack = EffectStack(effects)
-            synthesizer = make_synthesizer(models, stack, timings)
-            worker = opened.enter_context(SynthesisWorker(synthesizer)) if source.live else None
-            pipeline = make_pipeline(
-                models,
-                Options(mode=mode, on_lost=on_lost),
+        with source, FaceTracker(models.landmarker, fps=None if source.live else source.fps) as tracker:
+            pipeline = Pipeline(
                 tracker=tracker,
-                synthesizer=synthesizer,
-                worker=worker,
-                effects=stack,
+                encoder=models.encoder,
+                generator=models.generator,
+                effects=EffectStack(effects),
+                mode=mode,
+                on_lost=on_lost,
                 timings=timings,
             )
             loop = Loop(
@@ -192,13 +188,12 @@ def run(models: Models) -> Iterator[Run]:
                 sinks=sinks,
                 observer=observer or Observer(),
                 limits=limits or Limits(),
-                governor=None,
                 timings=timings,
             )
             return loop.run(stop or threading.Event())
 
     yield run_loop
-    assert not {thread.name for thread in threading.enumerate()} & {"capture", "synthesize"}
+    assert not [thread for thread in threading.enumerate() if thread.name == "capture"]
 
 
 def test_every_frame_of_a_clip_is_shown_in_order_at_its_own_time(run: Run, carphone: Path) -> None:
