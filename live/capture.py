@@ -33,12 +33,14 @@ class Capture:
         frames: the newest frame; closed when the source has ended or failed.
         lost: why there is no source just now; None = there is one.
         failure: why it was given up; None = it was not.
+        cpu_seconds: of the processor, once it has ended.
     """
 
     def __init__(self, source: Source, *, reopen: Callable[[], Source], patience: float) -> None:
         self.frames: Mailbox[Frame] = Mailbox()
         self.lost: SourceLost | None = None
         self.failure: Exception | None = None
+        self.cpu_seconds = 0.0
         self._source = source
         self._reopen = reopen
         self._patience = patience
@@ -68,6 +70,7 @@ class Capture:
         except Exception as error:  # noqa: BLE001 - not handled here but handed to the thread that shows
             self.failure = error
         finally:
+            self.cpu_seconds = time.thread_time()
             self.frames.close()
 
     def _read(self, source: Source, first_seq: int) -> int:

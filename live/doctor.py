@@ -12,17 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
-from live.effects import EffectStack
+from live.effects import DirectionEffect, EffectStack
 from live.frame import Frame
-from live.loading import Models, load_effects, load_models, make_demo
+from live.loading import Models, load_effects, load_models, make_demo, make_pipeline, make_synthesizer
 from live.options import Options
-from live.pipeline import Pipeline
 from live.sink import list_outputs
 from live.source import list_cameras
 from live.timing import Timings
 from live.track import FaceTracker
 from live.video import VideoFile
 from models import registry
+from models.directions import load_direction, shipped_directions
 from models.errors import UserError
 
 OLDEST_PYTHON = (3, 10)
@@ -116,13 +116,15 @@ def _chain(models: Models) -> Check:
     try:
         source = make_demo(models, live=False)
         with FaceTracker(models.landmarker, fps=source.fps) as tracker:
-            pipeline = Pipeline(
+            effects = EffectStack([DirectionEffect(load_direction(name)) for name in shipped_directions()[:1]])
+            synthesizer = make_synthesizer(models, effects, timings)
+            pipeline = make_pipeline(
+                models,
+                Options(),
                 tracker=tracker,
-                encoder=models.encoder,
-                generator=models.generator,
-                effects=EffectStack([]),
-                mode=Options().mode,
-                on_lost=Options().on_lost,
+                synthesizer=synthesizer,
+                worker=None,
+                effects=effects,
                 timings=timings,
             )
             for _ in range(WARM_UP_FRAMES):
@@ -133,7 +135,7 @@ def _chain(models: Models) -> Check:
             total_ms = (time.perf_counter() - start) * 1000
     except UserError as problem:
         return Check("one frame through all stages", False, str(problem))
-    if composite.track is None:
+    if composite is None or not composite.tracks:
         return Check("one frame through all stages", False, "no face was found in the demo's picture")
     stages = ", ".join(f"{stage} {timings.last_ms(stage):.0f}" for stage in timings.summaries())
     return Check("one frame through all stages", True, f"{total_ms:.0f} ms ({stages})")

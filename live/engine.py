@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 from live.capture import Capture
 from live.frame import Frame
-from live.mailbox import Mailbox
+from live.governor import Governor, Load
 from live.observer import Moment, Observer
 from live.pipeline import Composite, Pipeline
-from live.report import FrameCounts
+from live.report import FrameCounts, MemoryPeak
 from live.sink import Sink
 from live.source import Source
 from live.timing import Timings
@@ -41,6 +41,10 @@ class Outcome:
         counts: what became of the frames.
         seconds: of the clock, from the first frame shown to the last.
         first_frame, first_morphed: ``time.time()`` of these moments; None = there was none.
+        updates: syntheses that reached the picture.
+        cpu_seconds: of the processor, by thread; "engines" is what the networks' own threads took.
+        memory_mb: most that was resident, sampled.
+        governed: (seconds, what the governor did).
         messages: what went wrong on the way, with how often.
         failures: outputs that failed and were given up, each with its reason.
     """
@@ -49,6 +53,10 @@ class Outcome:
     seconds: float
     first_frame: float | None
     first_morphed: float | None
+    updates: int
+    cpu_seconds: dict[str, float]
+    memory_mb: float
+    governed: tuple[tuple[float, str], ...]
     messages: dict[str, int]
     failures: tuple[UserError, ...]
 
@@ -72,6 +80,7 @@ class Loop:
         sinks: take them, all of them; opened. One that fails is given up while something is left to show.
         observer: sees every turn.
         limits: when to stop by itself.
+        governor: holds the camera's rate; None = nothing needs to be held.
         timings: takes ``send``, ``show`` (on the screen) and ``capture_to_sink``.
     """
 
@@ -84,6 +93,7 @@ class Loop:
         sinks: Sequence[Sink],
         observer: Observer,
         limits: Limits,
+        governor: Governor | None,
         timings: Timings,
     ) -> None:
         self.sinks = list(sinks)
@@ -92,13 +102,17 @@ class Loop:
         self._pipeline = pipeline
         self._observer = observer
         self._limits = limits
+        self._governor = governor
         self._timings = timings
-        self._mailbox: Mailbox[Frame] | None = None  # of a live source
+        self._capture: Capture | None = None  # of a live source
         self._received = 0  # of a recording
         self._shown = 0
         self._messages: Counter[str] = Counter()
         self._failures: list[UserError] = []
+        self._dropped_before = 0
         self._too_late = 0  # frames that came when the time was up
+        self._passed_over = 0  # frames that no synthesis was made of in a mode that waits for it
+        self._memory = MemoryPeak()
         self._start = 0.0  # on the clock: of the run, then of the first frame of a live source
         self._first_shown = self._last_shown = 0.0
         self._first_frame: float | None = None
@@ -112,16 +126,26 @@ class Loop:
             UserError: the source failed, or every output did.
         """
         self._start = time.perf_counter()
+        busy_before, process_before = time.thread_time(), time.process_time()
         frames = self._live_frames(stop) if self._source.live else self._recorded_frames(stop)
         with closing(frames):
             for frame in frames:
                 if not self._turn(frame):
                     break
+        threads = {"render": time.thread_time() - busy_before}
+        if self._capture is not None:
+            threads["capture"] = self._capture.cpu_seconds
+        threads |= self._pipeline.cpu_seconds()
+        threads["engines"] = max(time.process_time() - process_before - sum(threads.values()), 0.0)
         return Outcome(
             counts=self._counts(),
             seconds=self._last_shown - self._first_shown,
             first_frame=self._first_frame,
             first_morphed=self._first_morphed,
+            updates=self._pipeline.updates_used,
+            cpu_seconds={name: round(seconds, 3) for name, seconds in threads.items()},
+            memory_mb=self._memory.peak_mb,
+            governed=tuple(self._governor.changes) if self._governor is not None else (),
             messages=dict(self._messages),
             failures=tuple(self._failures),
         )
@@ -130,7 +154,7 @@ class Loop:
         """The newest frame, again and again; None = no new one yet."""
         patience = math.inf if self._observer.on_screen else PATIENCE_SECONDS
         with Capture(self._source, reopen=self._reopen, patience=patience) as capture:
-            self._mailbox = capture.frames
+            self._capture = capture
             told = None
             while not (stop.is_set() or capture.frames.ended):
                 lost = capture.lost
@@ -166,12 +190,31 @@ class Loop:
         if not self._within_limits(t):
             self._too_late += 1
             return False
+        started = time.perf_counter()
         composite = self._pipeline.process(frame, t)
-        self._send(composite.frame, t)
+        if composite is None:
+            self._passed_over += 1
+        else:
+            self._send(composite.frame, t)
+            self._count(composite)
         go_on = self._observe(t, frame, composite)
-        self._count(composite)
+        self._memory.sample(t)
+        if self._governor is not None and self._source.live:
+            self._govern(self._governor, time.perf_counter() - started)
         t_next = t if self._source.live else (frame.seq + 1) / self._source.fps
         return go_on and self._within_limits(t_next)
+
+    def _govern(self, governor: Governor, busy: float) -> None:
+        dropped = 0 if self._capture is None else self._capture.frames.dropped
+        load = Load(
+            t=time.perf_counter() - self._start,
+            busy=busy,
+            dropped=dropped - self._dropped_before,
+            synthesis=self._timings.last_ms("synthesize") / 1000,
+        )
+        self._dropped_before = dropped
+        plan = governor.adapt(load)
+        self._pipeline.updates, self._pipeline.size = plan.updates, plan.size
 
     def _send(self, frame: Frame, t: float) -> None:
         # A file's place in time is that of its source, not of the clock while it was made.
@@ -206,15 +249,20 @@ class Loop:
             self._fps += 0.1 * (1 / period - self._fps) if self._fps else 1 / period
         self._last_shown = now
         self._shown += 1
-        if self._first_morphed is None and composite.track is not None:
+        if self._first_morphed is None and composite.tracks:
             self._first_morphed = time.time()
 
     def _counts(self) -> FrameCounts:
-        box = self._mailbox
+        frames = None if self._capture is None else self._capture.frames
+        dropped_by = {
+            "capture": self._too_late + (0 if frames is None else frames.dropped),
+            "synthesize": self._passed_over,
+        }
         return FrameCounts(
-            received=self._received if box is None else box.received,
+            received=self._received if frames is None else frames.received,
             shown=self._shown,
-            dropped=self._too_late + (0 if box is None else box.dropped),
+            dropped=sum(dropped_by.values()),
+            dropped_by=dropped_by,
             without_face=self._pipeline.without_face,
             faces_lost=self._pipeline.faces_lost,
         )

@@ -1,4 +1,4 @@
-"""Loads what a run needs before its first frame: networks and effects."""
+"""Loads and puts together what a run needs before its first frame: networks, effects, stages."""
 
 from __future__ import annotations
 
@@ -9,18 +9,51 @@ from pathlib import Path
 from live.demo import DemoSource
 from live.effects import DeformLoop, DeformSpec, DirectionEffect, EffectStack
 from live.options import Options
+from live.pipeline import Pipeline
+from live.render import MODES, UNEDITED, make_mode
+from live.synthesis import Synthesizer
+from live.timing import Timings
+from live.track import FaceTracker
+from live.worker import SynthesisWorker
 from models import registry
 from models.directions import load_direction, shipped_directions
-from models.zoo import Encoder, Generator, load_encoder, load_generator, load_mapping
+from models.zoo import (
+    SIZES,
+    Encoder,
+    Generator,
+    LandmarkRegressor,
+    load_encoder,
+    load_generator,
+    load_landmark_regressor,
+    load_mapping,
+)
 
 
 @dataclass(frozen=True)
 class Models:
-    """The networks of a run."""
+    """The networks of a run.
+
+    Attributes:
+        generator: at the size asked for.
+        encoder, regressor: of that generator's latents.
+        landmarker: MediaPipe's model file.
+        engine: name of the engine asked for.
+    """
 
     generator: Generator
     encoder: Encoder
+    regressor: LandmarkRegressor
     landmarker: Path
+    engine: str
+
+    def generator_of(self, size: int) -> Generator:
+        """The generator at a size; one that was not asked for is loaded first."""
+        return self.generator if size == self.generator.size else load_generator(size, self.engine)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Sizes the generator may be run at, largest first: the one asked for and the smallest."""
+        return tuple(sorted({self.generator.size, min(SIZES)}, reverse=True))
 
 
 def load_effects(options: Options) -> EffectStack:
@@ -48,8 +81,38 @@ def load_models(size: int, engine: str) -> Models:
     landmarker = registry.path("face-landmarker")
     with ThreadPoolExecutor(2, "load") as pool:
         encoder = pool.submit(load_encoder, engine)
+        regressor = pool.submit(load_landmark_regressor, engine)
         generator = load_generator(size, engine)
-        return Models(generator, encoder.result(), landmarker)
+        return Models(generator, encoder.result(), regressor.result(), landmarker, engine)
+
+
+def make_synthesizer(models: Models, effects: EffectStack, timings: Timings) -> Synthesizer:
+    """What turns tracked faces into what a mode draws."""
+    return Synthesizer(encoder=models.encoder, load_generator=models.generator_of, effects=effects, timings=timings)
+
+
+def make_pipeline(
+    models: Models,
+    options: Options,
+    *,
+    tracker: FaceTracker,
+    synthesizer: Synthesizer,
+    worker: SynthesisWorker | None,
+    effects: EffectStack,
+    timings: Timings,
+) -> Pipeline:
+    """The stages of a run; for `worker` see live.pipeline.Pipeline."""
+    return Pipeline(
+        tracker=tracker,
+        synthesizer=synthesizer,
+        worker=worker,
+        effects=effects,
+        modes={name: make_mode(name, models.regressor) for name in (*MODES, UNEDITED)},
+        mode=options.mode,
+        size=models.generator.size,
+        on_lost=options.on_lost,
+        timings=timings,
+    )
 
 
 def make_demo(models: Models, *, live: bool) -> DemoSource:

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from live.cover import POLICIES
 from live.effects import DeformSpec, DirectionSpec, parse_deform, parse_direction
-from live.render import RENDERERS
+from live.render import MODES, UNEDITED
 from live.video import FORMATS
 from models.errors import UserError
 from models.runtime import ENGINES
@@ -51,11 +51,13 @@ class Options:
         outputs: "auto", "window", "virtual-camera[:DEVICE]", "null" or a video file's path; at least one.
         directions: in the order given.
         deforms: the deform loops that are on from the start.
-        mode: a name in live.render.RENDERERS.
+        mode: a name in live.render.MODES, or UNEDITED.
         size: pixels of the generator's square picture.
         engine: a name in models.runtime.ENGINES, or "auto".
         faces: how many are followed at most.
         on_lost: a name in live.cover.POLICIES.
+        fps: frames a second that the governor holds.
+        live: whether a video plays at its own speed, as a camera would.
         seconds: stop after so much time; None = no limit.
         frames: stop after so many frames shown; None = no limit.
         report: where the JSON report goes; None = none.
@@ -67,11 +69,13 @@ class Options:
     outputs: tuple[str, ...] = ("auto",)
     directions: tuple[DirectionSpec, ...] = ()
     deforms: tuple[DeformSpec, ...] = ()
-    mode: str = "paste"
+    mode: str = "transfer"
     size: int = 256
     engine: str = "auto"
     faces: int = 1
     on_lost: str = "blur"
+    fps: float = 30.0
+    live: bool = False
     seconds: float | None = None
     frames: int | None = None
     report: Path | None = None
@@ -104,6 +108,8 @@ def parse(arguments: Sequence[str]) -> Options:
         engine=given.engine,
         faces=given.faces,
         on_lost=given.on_lost,
+        fps=_fps(given.fps),
+        live=given.live,
         seconds=None if given.seconds is None else _seconds(given.seconds),
         frames=None if given.frames is None else _frames(given.frames),
         report=given.report,
@@ -170,9 +176,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     option(
         "--mode",
-        choices=tuple(RENDERERS),
-        default="paste",
-        help="portrait: the generated face itself; paste: the face placed back into the frame (default: %(default)s)",
+        choices=(*MODES, UNEDITED),
+        default=Options.mode,
+        metavar="{" + ",".join(MODES) + "}",
+        help="transfer: your own picture with the change put onto it (default); paste: the generated face placed "
+        "back into the frame; portrait: the generated picture itself",
     )
     option(
         "--size",
@@ -194,6 +202,14 @@ def _parser() -> argparse.ArgumentParser:
         help="what to show while no face is found: fade to a blur (default), hold the last picture, a slate, "
         "or pass the bare camera picture",
     )
+    option(
+        "--fps",
+        type=float,
+        default=Options.fps,
+        metavar="N",
+        help="camera frames a second to hold, by synthesizing less often when the machine is slow (default: 30)",
+    )
+    option("--live", action="store_true", help="play a video at its own speed and drop what comes too late")
     option("--seconds", type=float, metavar="S", help="stop after so many seconds")
     option("--frames", type=int, metavar="N", help="stop after so many frames")
     option(
@@ -223,6 +239,12 @@ def _seconds(seconds: float) -> float:
     if not (math.isfinite(seconds) and seconds > 0):
         raise UserError(f"--seconds {seconds:g}: must be a number above 0")
     return seconds
+
+
+def _fps(fps: float) -> float:
+    if not 1 <= fps <= 240:
+        raise UserError(f"--fps {fps:g}: expected a number from 1 to 240")
+    return fps
 
 
 def _frames(frames: int) -> int:

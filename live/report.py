@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 from dataclasses import asdict, dataclass, field
@@ -44,16 +45,34 @@ class FrameCounts:
     Attributes:
         received: frames that the source gave.
         shown: frames that reached the sinks.
-        dropped: frames that a newer one replaced before there was time for them.
-        without_face: shown frames in which there was no face to morph.
+        dropped: frames that were not shown.
+        dropped_by: the same by the stage that had no time for them: a newer one replaced them
+            after "capture", or none was made of them by "synthesize" in a mode that shows no others.
+        without_face: shown frames in which there was no face, or none that was morphed yet.
         faces_lost: how often a face that had been followed was lost.
     """
 
     received: int = 0
     shown: int = 0
     dropped: int = 0
+    dropped_by: dict[str, int] = field(default_factory=dict)
     without_face: int = 0
     faces_lost: int = 0
+
+
+class MemoryPeak:
+    """Watches how much memory this process has resident, now and then."""
+
+    def __init__(self) -> None:
+        self.peak_mb = 0.0
+        self._process = psutil.Process()
+        self._next = -math.inf
+
+    def sample(self, t: float) -> None:
+        """Looks, if the last look was a second ago; `t` is in seconds."""
+        if t >= self._next:
+            self._next = t + 1.0
+            self.peak_mb = max(self.peak_mb, round(self._process.memory_info().rss / 1e6, 1))
 
 
 @dataclass(frozen=True)
@@ -83,6 +102,8 @@ class Report:
         source, outputs, mode, size: what really ran; size is the generator's picture, in pixels.
         seconds: from the first frame shown to the last.
         fps: frames shown per second of that time.
+        updates: syntheses that reached the picture, per second of that time.
+        cpu_seconds, memory_mb, governed: see live.engine.Outcome.
         milliseconds: distribution by stage; ``capture_to_sink`` is from capture to the last sink's return.
         messages: what went wrong on the way, with how often.
         failures: outputs that failed and were given up while the run went on.
@@ -96,6 +117,10 @@ class Report:
     frames: FrameCounts
     seconds: float
     fps: float
+    updates: float
+    cpu_seconds: dict[str, float]
+    memory_mb: float
+    governed: list[tuple[float, str]]
     milliseconds: dict[str, Summary]
     start_up_seconds: StartUp
     models: list[ModelInfo]

@@ -14,7 +14,7 @@ from live.keys import Action, Command, Keyboard, help_rows
 from live.observer import Moment, Observer
 from live.pipeline import Pipeline
 from live.recorder import Recorder
-from live.render import RENDERERS
+from live.render import MODES
 from live.snapshot import save_snapshot
 from live.window import Window
 from models.errors import UserError
@@ -133,7 +133,7 @@ class Screen(Observer):
     def _current_message(self, shown: Moment, now: float) -> str:
         if now < self._message_until:
             return self._message
-        return NO_FACE if shown.composite is not None and shown.composite.track is None else ""
+        return NO_FACE if shown.composite is not None and not shown.composite.tracks else ""
 
     def _toggle_direction(self, command: Command, t: float) -> None:
         if command.number is not None and command.number < len(self._directions):
@@ -149,8 +149,9 @@ class Screen(Observer):
             effect.toggle(t)
 
     def _next_mode(self, _command: Command, _t: float) -> None:
-        modes = list(RENDERERS)
-        self._pipeline.mode = modes[(modes.index(self._pipeline.mode) + 1) % len(modes)]
+        modes = list(MODES)
+        current = modes.index(self._pipeline.mode) if self._pipeline.mode in modes else -1
+        self._pipeline.mode = modes[(current + 1) % len(modes)]
 
     def _snapshot(self, _command: Command, _t: float) -> None:
         if self._shown is None or self._shown.composite is None:

@@ -15,10 +15,10 @@ import psutil
 
 from live.demo import DemoSource
 from live.engine import Limits, Loop, Outcome
-from live.loading import Models, load_effects, load_models, make_demo
+from live.governor import Governor
+from live.loading import Models, load_effects, load_models, make_demo, make_pipeline, make_synthesizer
 from live.observer import Observer
 from live.options import Options, is_file_output
-from live.pipeline import Pipeline
 from live.recorder import Recorder
 from live.report import ModelInfo, Report, StartUp, describe_machine
 from live.screen import Screen
@@ -28,6 +28,7 @@ from live.still import StillSource
 from live.timing import Timings
 from live.track import FaceTracker
 from live.window import Window, missing_display
+from live.worker import SynthesisWorker
 from models import registry
 from models.runtime import Engine
 
@@ -72,14 +73,16 @@ def run(
     """
     options = resolve_outputs(options, say)
     effects = load_effects(options)
-    by_clock = _runs_by_clock(options)
+    by_clock = options.live or _runs_by_clock(options)
 
     @cache
     def models() -> Models:
         return load_models(options.size, options.engine)
 
     def open_again(spec: str) -> Source:
-        return open_source(spec, make_demo=lambda: make_demo(models(), live=by_clock), live_stills=by_clock)
+        return open_source(
+            spec, make_demo=lambda: make_demo(models(), live=by_clock), live_stills=by_clock, live_clips=options.live
+        )
 
     with ExitStack() as opened:
         source = opened.enter_context(open_again(options.source))
@@ -92,15 +95,19 @@ def run(
         timings = Timings()
         fps = None if source.live else source.fps
         tracker = opened.enter_context(FaceTracker(models().landmarker, fps=fps))
-        pipeline = Pipeline(
+        synthesizer = make_synthesizer(models(), effects, timings)
+        # Of a recording every frame is to have its own synthesis, however long that takes.
+        worker = opened.enter_context(SynthesisWorker(synthesizer)) if source.live else None
+        pipeline = make_pipeline(
+            models(),
+            options,
             tracker=tracker,
-            encoder=models().encoder,
-            generator=models().generator,
+            synthesizer=synthesizer,
+            worker=worker,
             effects=effects,
-            mode=options.mode,
-            on_lost=options.on_lost,
             timings=timings,
         )
+        governor = Governor(min(options.fps, source.fps), models().sizes)
         sinks: list[Sink] = []
         observer = Observer()
         for output in options.outputs:
@@ -119,6 +126,7 @@ def run(
             sinks=sinks,
             observer=observer,
             limits=Limits(options.seconds, options.frames),
+            governor=governor,
             timings=timings,
         )
         outcome = loop.run(stop)
@@ -131,6 +139,10 @@ def run(
         frames=outcome.counts,
         seconds=outcome.seconds,
         fps=outcome.fps,
+        updates=outcome.updates / outcome.seconds if outcome.seconds > 0 else 0.0,
+        cpu_seconds=outcome.cpu_seconds,
+        memory_mb=outcome.memory_mb,
+        governed=list(outcome.governed),
         milliseconds=timings.summaries(),
         start_up_seconds=_start_up(loaded, outcome),
         models=_model_infos(models()),

@@ -12,6 +12,7 @@ from live.camera import CameraInfo, CameraSource, list_cameras
 from live.clip import SCHEMES, ClipSource, StreamSource
 from live.frame import Frame
 from live.grab import SourceLost
+from live.paced import PacedSource
 from live.still import SUFFIXES, StillSource
 from models.errors import UserError
 
@@ -55,7 +56,9 @@ class Source(Protocol):
         ...
 
 
-def open_source(spec: str, *, make_demo: Callable[[], Source], live_stills: bool = True) -> Source:
+def open_source(
+    spec: str, *, make_demo: Callable[[], Source], live_stills: bool = True, live_clips: bool = False
+) -> Source:
     """Open what a user asks for.
 
     Args:
@@ -63,6 +66,7 @@ def open_source(spec: str, *, make_demo: Callable[[], Source], live_stills: bool
             network address, or the path of a video or picture.
         make_demo: makes the demo, when it is wanted.
         live_stills: see Source.live, for a picture file.
+        live_clips: the same for a video.
 
     Raises:
         UserError: it does not exist, cannot be used or is none of these.
@@ -85,7 +89,7 @@ def open_source(spec: str, *, make_demo: Callable[[], Source], live_stills: bool
         )
     if path.suffix.lower() in SUFFIXES:
         return StillSource(path, live=live_stills)
-    return ClipSource(path)
+    return PacedSource(ClipSource(path)) if live_clips else ClipSource(path)
 
 
 def _first_camera(make_demo: Callable[[], Source]) -> Source:

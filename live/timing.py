@@ -81,4 +81,4 @@ class Timings:
 
     def summaries(self) -> dict[str, Summary]:
         """The distributions of all stages, in the order in which they first ran."""
-        return {stage: histogram.summary() for stage, histogram in self._stages.items()}
+        return {stage: histogram.summary() for stage, histogram in list(self._stages.items())}

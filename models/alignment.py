@@ -81,6 +81,13 @@ def to_crop_matrix(landmarks: F32, size: int) -> F64:
     return invert(np.column_stack([x_step, y_step, origin]))
 
 
+def to_unit_matrix(landmarks: F32) -> F64:
+    """Similarity from frame pixels to shares of the square: its corners are (0, 0) to (1, 1); float64 [2, 3]."""
+    matrix = to_crop_matrix(landmarks, 1)
+    matrix[:, 2] += 0.5
+    return matrix
+
+
 def crop(rgb: U8, to_crop: F64, size: int) -> U8:
     """Resample the square of a frame, antialiased, with FFHQ's soft padding beyond the frame's edges.
 

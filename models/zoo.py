@@ -113,6 +113,17 @@ class Encoder:
         return w_plus.reshape(1, LAYERS, STYLE_DIM)
 
 
+@dataclass(frozen=True)
+class LandmarkRegressor:
+    """W+ -> the landmarks of the face that the generator makes of it, without making it."""
+
+    engine: Engine
+
+    def landmarks(self, w_plus: F32) -> F32:
+        """float32 W+ [1, 18, 512] -> float32 [478, 2] in [0, 1] of FFHQ's square."""
+        return np.asarray(self.engine({"w_plus": w_plus})["landmarks"][0], np.float32)
+
+
 def sha256(path: Path) -> str:
     """Hex digest of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -165,3 +176,8 @@ def load_encoder(engine: str = "auto", *, threads: int = 0) -> Encoder:
     graph = SHIPPED / "encoder.onnx"
     loaded = load_engine(graph, engine, "float32", threads=threads, cache=engine_cache())
     return Encoder(loaded.inputs["image"][-1], loaded, sha256(graph))
+
+
+def load_landmark_regressor(engine: str = "auto") -> LandmarkRegressor:
+    """The default landmark regressor."""
+    return LandmarkRegressor(load_engine(SHIPPED / "landmarks.onnx", engine, "float32", cache=engine_cache()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -20,14 +21,15 @@ from live.effects import Effect, EffectStack
 from live.engine import Limits, Loop, Outcome
 from live.frame import Frame
 from live.grab import SourceLost
-from live.loading import Models, load_models
+from live.loading import Models, load_models, make_pipeline, make_synthesizer
 from live.observer import Moment, Observer
+from live.options import Options
 from live.pace import Pace
-from live.pipeline import Pipeline
 from live.sink import Sink
 from live.source import Source
 from live.timing import Timings
 from live.track import FaceTracker
+from live.worker import SynthesisWorker
 from models.arrays import F32, U8
 from models.errors import UserError
 
@@ -171,14 +173,18 @@ def run(models: Models) -> Iterator[Run]:
         timings: Timings | None = None,
     ) -> Outcome:
         timings = timings or Timings()
-        with source, FaceTracker(models.landmarker, fps=None if source.live else source.fps) as tracker:
-            pipeline = Pipeline(
+        fps = None if source.live else source.fps
+        with source, FaceTracker(models.landmarker, fps=fps) as tracker, ExitStack() as opened:
+            stack = EffectStack(effects)
+            synthesizer = make_synthesizer(models, stack, timings)
+            worker = opened.enter_context(SynthesisWorker(synthesizer)) if source.live else None
+            pipeline = make_pipeline(
+                models,
+                Options(mode=mode, on_lost=on_lost),
                 tracker=tracker,
-                encoder=models.encoder,
-                generator=models.generator,
-                effects=EffectStack(effects),
-                mode=mode,
-                on_lost=on_lost,
+                synthesizer=synthesizer,
+                worker=worker,
+                effects=stack,
                 timings=timings,
             )
             loop = Loop(
@@ -188,12 +194,13 @@ def run(models: Models) -> Iterator[Run]:
                 sinks=sinks,
                 observer=observer or Observer(),
                 limits=limits or Limits(),
+                governor=None,
                 timings=timings,
             )
             return loop.run(stop or threading.Event())
 
     yield run_loop
-    assert not [thread for thread in threading.enumerate() if thread.name == "capture"]
+    assert not {thread.name for thread in threading.enumerate()} & {"capture", "synthesize"}
 
 
 def test_every_frame_of_a_clip_is_shown_in_order_at_its_own_time(run: Run, carphone: Path) -> None:

@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 
 from live.align import align
-from live.colour import match_colour
 from live.frame import AlignedCrop, FaceTrack, Frame
-from live.mask import face_region
-from live.render import RENDERERS
+from live.render.colour import fit_colour
+from live.render.mask import face_region
+from live.render.paste import Paste
+from live.render.portrait import Portrait
 from models.alignment import to_tensor
 from models.arrays import F32, U8
 from models.landmarker import Landmarker
 from tests.pictures import assert_close, peak_signal_to_noise
 
 CROP = 256
+MODES: dict[str, Paste | Portrait] = {"paste": Paste(), "portrait": Portrait()}
 RESAMPLED = 38.0  # dB; a face that went through a crop of its own size and back
 RECOLOURED = 32.0  # dB; the same after its colours were changed and matched again
 
@@ -54,7 +56,8 @@ def moved(scene: Scene, offset: tuple[float, float]) -> Scene:
 
 
 def render(mode: str, scene: Scene, portrait: F32) -> Frame:
-    return RENDERERS[mode].render(scene.frame, scene.track, scene.crop, portrait)
+    shown = MODES[mode].render(scene.frame, scene.track, portrait, t=0.0)
+    return scene.frame if shown is None else shown
 
 
 def noise_portrait(size: int = CROP) -> F32:
@@ -70,7 +73,7 @@ def alpha(scene: Scene) -> F32:
     return whole
 
 
-@pytest.mark.parametrize("mode", RENDERERS)
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("size", [128, 256, 512, 1024])
 def test_every_mode_takes_every_portrait_and_keeps_the_frame(scene: Scene, mode: str, size: int) -> None:
     camera, portrait = scene.frame.rgb.copy(), noise_portrait(size)
@@ -87,7 +90,7 @@ def test_every_mode_takes_every_portrait_and_keeps_the_frame(scene: Scene, mode:
 @pytest.mark.parametrize("width", [480, 640, 853, 300])
 def test_the_portrait_fills_the_frame_and_is_itself_in_the_middle(scene: Scene, width: int) -> None:
     rgb = np.zeros((480, width, 3), np.uint8)
-    shown = RENDERERS["portrait"].render(replace(scene.frame, rgb=rgb), scene.track, scene.crop, scene.crop.image).rgb
+    shown = render("portrait", replace(scene, frame=replace(scene.frame, rgb=rgb)), scene.crop.image).rgb
     assert shown.shape == rgb.shape
     side = min(width, 480)
     top, left = (480 - side) // 2, (width - side) // 2
@@ -129,7 +132,7 @@ def test_light_from_one_side_stays(scene: Scene) -> None:
     """A camera face in half shade over an evenly lit generated one."""
     ramp = np.linspace(0.45, 1.0, 640, dtype=np.float32)[None, :, None]
     shaded = replace(scene.frame, rgb=(scene.frame.rgb * ramp).astype(np.uint8))
-    shown = RENDERERS["paste"].render(shaded, scene.track, scene.crop, scene.crop.image).rgb
+    shown = render("paste", replace(scene, frame=shaded), scene.crop.image).rgb
     inside = alpha(scene) > 0.5
     assert peak_signal_to_noise(shown[inside], shaded.rgb[inside]) > 28.0
 
@@ -141,7 +144,9 @@ def test_eyes_and_teeth_stay_grey_when_skin_changes_its_colour() -> None:
     generated[30:36, 30:50] = 0.8  # teeth
     skin = np.ones((80, 80), np.float32)
     skin[26:40, 26:54] = 0
-    matched = match_colour(generated, camera, skin, scale=80.0)
+    colour = fit_colour(generated, camera, skin, scale=80.0)
+    assert colour is not None
+    matched = colour.apply(generated)
     np.testing.assert_allclose(matched[60, 60], camera[60, 60], atol=0.02)
     teeth = matched[33, 40]
     assert teeth.max() - teeth.min() < 0.08
@@ -217,7 +222,7 @@ def test_a_turned_frame_gives_a_turned_picture(scene: Scene) -> None:
     x, y = scene.track.landmarks.T
     track = replace(scene.track, landmarks=np.stack([y, 639 - x], axis=1))
     frame = replace(scene.frame, rgb=rgb)
-    shown = RENDERERS["paste"].render(frame, track, align(frame, track, CROP), portrait).rgb
+    shown = render("paste", Scene(frame, track, align(frame, track, CROP)), portrait).rgb
     assert_close(np.ascontiguousarray(np.rot90(shown, -1)), upright, psnr=RESAMPLED)
 
 
@@ -243,7 +248,7 @@ def test_real_faces_stay_themselves(landmarker_model: Path, faces_dir: Path) -> 
             track = FaceTrack(found.landmarks, found.blendshapes, found.pose, 0, found.score)
             crop = align(frame, track, 512)
             dimmed = crop.image * np.float32(0.8) - np.float32(0.1)
-            shown = RENDERERS["paste"].render(frame, track, crop, dimmed).rgb
+            shown = render("paste", Scene(frame, track, crop), dimmed).rgb
             region = face_region(track.landmarks, crop.to_crop, (rgb.shape[0], rgb.shape[1]))
             assert region is not None
             inside = region.alpha > 0.5

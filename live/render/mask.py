@@ -9,13 +9,8 @@ import numpy as np
 
 from models.alignment import invert, transform_points
 from models.arrays import F32, F64, U8
+from models.face_mesh import FACE_OVAL, LIPS
 
-# MediaPipe face mesh: the outline of the face from the top of the forehead, clockwise in the picture.
-FACE_OVAL = (
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
-    152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
-)  # fmt: skip
-LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 # Each eye together with its brow: what is drawn differently there (glasses, make-up) is no skin either.
 EYE_REGIONS = (
     (33, 7, 163, 144, 145, 153, 154, 155, 133, 55, 107, 66, 105, 63, 70),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from cv2.typing import MatLike
@@ -17,8 +19,36 @@ _LEAST_CHROMA = 1.0  # so that grey faces divide by something
 _LEAST_SKIN = 1e-3
 
 
-def match_colour(generated: F32, camera: F32, skin: F32, scale: float) -> F32:
-    """Moves the generated face's local mean colour to the camera's and its contrast towards it.
+@dataclass(frozen=True)
+class ColourMap:
+    """Moves pictures of a generated face towards the camera's colours, in CIE Lab.
+
+    Attributes:
+        contrast: float32 [3], factors of L*, a*, b*.
+        smooth: float32 [h, w, 3] at any size, what is added then; follows the light across the face.
+        skin_chroma: of the generated skin; greyer pixels take less of the change of hue.
+    """
+
+    contrast: F32
+    smooth: F32
+    skin_chroma: float
+
+    def apply(self, generated: F32) -> F32:
+        """float32 [H, W, 3], RGB in [0, 1], of the same part of the face -> the same, about [0, 1]."""
+        height, width = generated.shape[:2]
+        smooth = cv2.resize(self.smooth, (width, height))
+        planes = cv2.split(_lab(generated))
+        # A change of skin tone is none of the light: it must not turn eyes and teeth, which are grey, blue.
+        colourful = np.clip(cv2.magnitude(planes[1], planes[2]) / self.skin_chroma, _GREY_SHARE, 1)
+        changes = [p * (c - 1) + s for p, c, s in zip(planes, self.contrast, cv2.split(smooth), strict=True)]
+        lightness = planes[0] + changes[0]
+        green_red, blue_yellow = (planes[i] + changes[i] * colourful for i in (1, 2))
+        matched = cv2.merge([lightness, green_red, blue_yellow])
+        return np.asarray(cv2.cvtColor(matched, cv2.COLOR_LAB2RGB), np.float32)
+
+
+def fit_colour(generated: F32, camera: F32, skin: F32, scale: float) -> ColourMap | None:
+    """The map of the generated face's local mean colour to the camera's, and of its contrast towards it.
 
     Reinhard et al., "Color Transfer between Images" (2001), in CIE Lab, with a mean that follows the light
     across the face: a face lit from one side stays lit from there.
@@ -30,7 +60,7 @@ def match_colour(generated: F32, camera: F32, skin: F32, scale: float) -> F32:
         scale: width of the face in pixels.
 
     Returns:
-        float32 [h, w, 3], RGB about [0, 1].
+        None if there is too little skin to tell.
     """
     height, width = skin.shape
     factor = min(1.0, _STATISTICS_SIDE / max(height, width))
@@ -38,7 +68,7 @@ def match_colour(generated: F32, camera: F32, skin: F32, scale: float) -> F32:
     weight: F32 = np.asarray(cv2.resize(skin, size, interpolation=cv2.INTER_AREA), np.float32)
     total = float(weight.sum())
     if total < _LEAST_SKIN * weight.size:
-        return generated
+        return None
     small_generated = _lab(cv2.resize(generated, size, interpolation=cv2.INTER_AREA))
     small_camera = _lab(cv2.resize(camera, size, interpolation=cv2.INTER_AREA))
 
@@ -50,17 +80,9 @@ def match_colour(generated: F32, camera: F32, skin: F32, scale: float) -> F32:
     contrast = np.clip(spread_camera / _spread(small_generated - mean_generated, weight), *_SPREAD)
     shift = np.clip(mean_camera - mean_generated, -_MOST_SHIFT, _MOST_SHIFT)
     # contrast * (x - mean_generated) + mean_generated + shift - x, of which `smooth` can be enlarged.
-    smooth = cv2.resize(shift - (contrast - 1) * mean_generated, (width, height))
-
-    planes = cv2.split(_lab(generated))
-    # A change of skin tone is none of the light: it must not turn eyes and teeth, which are grey, blue.
+    smooth = shift - (contrast - 1) * mean_generated
     skin_chroma = float(np.hypot(*_mean(small_generated, weight)[1:])) + _LEAST_CHROMA
-    colourful = np.clip(cv2.magnitude(planes[1], planes[2]) / skin_chroma, _GREY_SHARE, 1)
-    changes = [p * (c - 1) + offset for p, c, offset in zip(planes, contrast, cv2.split(smooth), strict=True)]
-    lightness = planes[0] + changes[0]
-    green_red, blue_yellow = (planes[i] + changes[i] * colourful for i in (1, 2))
-    matched = cv2.merge([lightness, green_red, blue_yellow])
-    return np.asarray(cv2.cvtColor(matched, cv2.COLOR_LAB2RGB), np.float32)
+    return ColourMap(contrast.astype(np.float32), smooth.astype(np.float32), skin_chroma)
 
 
 def _lab(rgb: MatLike) -> F32:

@@ -1,0 +1,143 @@
+"""From tracked faces to what a mode draws: align, encode, steady, edit, generate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from live import align as alignment
+from live.effects import EffectStack
+from live.frame import AlignedCrop, FaceTrack, Frame
+from live.render import Inversion, Mode
+from live.smooth import LatentSmoother, SmoothingState
+from live.timing import Timings
+from models.arrays import F32
+from models.latent import broadcast, mean_w, std_w
+from models.zoo import Encoder, Generator
+
+# A face that moved less than this since the last synthesis, its light included, looks the same.
+_STILL_LATENT = 0.04  # root mean square of standardised W+
+_STILL_LIGHT = 0.03  # of the range of a crop's pixels, over a thumbnail of it
+_THUMBNAIL = 12  # pixels
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be synthesized.
+
+    Attributes:
+        frame, tracks: a frame and the faces in it.
+        t: its time in seconds.
+        mode: what it is for.
+        size: pixels of the generated picture.
+    """
+
+    frame: Frame
+    tracks: tuple[FaceTrack, ...]
+    t: float
+    mode: Mode[Any]
+    size: int
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """What became of a request: for each face, by face_id, what its mode's `make` returned."""
+
+    request: Request
+    made: Mapping[int, Any]
+
+
+@dataclass(frozen=True)
+class _Past:
+    """The last synthesis of a face, and what it was made from."""
+
+    made: Any
+    mode: Mode[Any]
+    size: int
+    edited: F32
+    thumbnail: F32
+
+
+class Synthesizer:
+    """Makes syntheses, one request after another, on one thread.
+
+    Args:
+        encoder: aligned crop -> W+.
+        load_generator: size in pixels -> generator; called once for each size that is asked for.
+        effects: edit W+.
+        timings: takes each stage's time.
+
+    Attributes:
+        runs: syntheses that took a generator; a face at rest or unedited takes none.
+    """
+
+    def __init__(
+        self, *, encoder: Encoder, load_generator: Callable[[int], Generator], effects: EffectStack, timings: Timings
+    ) -> None:
+        self.runs = 0
+        self._encoder = encoder
+        self._load_generator = load_generator
+        self._generators: dict[int, Generator] = {}
+        self._effects = effects
+        self._timings = timings
+        self._smoother = LatentSmoother()
+        self._smoothing: dict[int, SmoothingState] = {}  # by face_id, of the faces in the last request
+        self._past: dict[int, _Past] = {}  # likewise
+        self._probe = broadcast(mean_w()[None])
+
+    def make(self, request: Request) -> Synthesis:
+        """What the request's mode needs, for every face of its frame."""
+        made = {track.face_id: self._make(request, track) for track in request.tracks}
+        for memory in (self._smoothing, self._past):
+            for face_id in memory.keys() - made.keys():
+                del memory[face_id]
+        return Synthesis(request, made)
+
+    def _make(self, request: Request, track: FaceTrack) -> Any:  # noqa: ANN401 - each mode has a type of its own
+        mode = request.mode
+        unedited = mode.unedited(request.size)
+        if unedited is not None and self._at_rest(request.t, track.place):
+            return unedited
+        with self._timings.measure("align"):
+            crop = alignment.align(request.frame, track, self._encoder.size)
+        with self._timings.measure("encode"):
+            latent = self._encoder.encode(crop.image, crop.landmarks)
+        state = self._smoother.smooth(latent, track.face_id, request.t, self._smoothing.get(track.face_id))
+        self._smoothing[track.face_id] = state
+        with self._timings.measure("edit"):
+            edited = self._effects.edit(state.value, request.t, track.place)
+        thumbnail = _thumbnail(crop)
+        past = self._past.get(track.face_id)
+        if past is not None and _is_same(past, request, edited, thumbnail):
+            return past.made
+        with self._timings.measure("synthesize"):
+            generator = self._generator(request.size)
+            made = mode.make(Inversion(request.frame, track, crop, state.value, edited), generator)
+        self.runs += 1
+        self._past[track.face_id] = _Past(made, mode, request.size, edited, thumbnail)
+        return made
+
+    def _at_rest(self, t: float, place: int) -> bool:
+        """Whether the effects leave this face alone."""
+        return self._effects.edit(self._probe, t, place) is self._probe
+
+    def _generator(self, size: int) -> Generator:
+        if size not in self._generators:
+            self._generators[size] = self._load_generator(size)
+        return self._generators[size]
+
+
+def _thumbnail(crop: AlignedCrop) -> F32:
+    planes = [cv2.resize(plane, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA) for plane in crop.image[0]]
+    return np.stack(planes)
+
+
+def _is_same(past: _Past, request: Request, edited: F32, thumbnail: F32) -> bool:
+    if past.mode is not request.mode or past.size != request.size:
+        return False
+    moved = float(np.sqrt(np.mean(((edited - past.edited) / std_w()) ** 2)))
+    return moved < _STILL_LATENT and float(np.abs(thumbnail - past.thumbnail).max()) < 2 * _STILL_LIGHT
