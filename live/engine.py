@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from live.capture import Capture
 from live.frame import Frame
 from live.governor import Governor, Load
-from live.observer import Moment, Observer
+from live.observer import Moment, Observer, Speed
 from live.pipeline import Composite, Pipeline
 from live.report import FrameCounts, MemoryPeak
 from live.sink import Sink
@@ -22,6 +22,7 @@ from live.timing import Timings
 from models.errors import UserError
 
 PATIENCE_SECONDS = 30.0  # how long a lost camera is waited for where nobody sees the message
+SPEED_SECONDS = 0.5
 IDLE_SECONDS = 0.03  # how often keys are read while no frame comes
 
 
@@ -41,7 +42,7 @@ class Outcome:
         counts: what became of the frames.
         seconds: of the clock, from the first frame shown to the last.
         first_frame, first_morphed: ``time.time()`` of these moments; None = there was none.
-        updates: syntheses that reached the picture.
+        updates: syntheses that changed the picture.
         cpu_seconds: of the processor, by thread; "engines" is what the networks' own threads took.
         memory_mb: most that was resident, sampled.
         governed: (seconds, what the governor did).
@@ -117,7 +118,9 @@ class Loop:
         self._first_shown = self._last_shown = 0.0
         self._first_frame: float | None = None
         self._first_morphed: float | None = None
-        self._fps = 0.0
+        self._speed = Speed()
+        self._speed_taken = time.perf_counter()
+        self._shown_before = self._updates_before = 0
 
     def run(self, stop: threading.Event) -> Outcome:
         """Runs until the source ends, a limit is reached, the observer ends it or `stop` is set.
@@ -213,7 +216,10 @@ class Loop:
             synthesis=self._timings.last_ms("synthesize") / 1000,
         )
         self._dropped_before = dropped
+        before = governor.plan
         plan = governor.adapt(load)
+        if plan != before:
+            self._observer.tell(f"Holding {governor.fps:g} fps: {governor.changes[-1][1]}")
         self._pipeline.updates, self._pipeline.size = plan.updates, plan.size
 
     def _send(self, frame: Frame, t: float) -> None:
@@ -244,9 +250,6 @@ class Loop:
         self._timings.add("capture_to_sink", now - composite.frame.captured)
         if self._shown == 0:
             self._first_shown, self._first_frame = now, time.time()
-        else:
-            period = max(now - self._last_shown, 1e-6)
-            self._fps += 0.1 * (1 / period - self._fps) if self._fps else 1 / period
         self._last_shown = now
         self._shown += 1
         if self._first_morphed is None and composite.tracks:
@@ -268,12 +271,29 @@ class Loop:
         )
 
     def _observe(self, t: float, frame: Frame | None, composite: Composite | None) -> bool:
-        latency = self._timings.last_ms("capture_to_sink")
-        moment = Moment(t, frame, composite, self._counts(), self._fps, latency)
+        preview = 1 if self._governor is None else self._governor.plan.preview
+        moment = Moment(t, frame, composite, self._counts(), self._measure_speed(), preview)
         if not self._observer.on_screen or frame is None:
             return self._observer.see(moment)
         with self._timings.measure("show"):
             return self._observer.see(moment)
+
+    def _measure_speed(self) -> Speed:
+        now = time.perf_counter()
+        seconds = now - self._speed_taken
+        if seconds >= SPEED_SECONDS:
+            latency = self._timings.summary("capture_to_sink")
+            updates = self._pipeline.updates_used
+            governor = self._governor
+            self._speed = Speed(
+                fps=(self._shown - self._shown_before) / seconds,
+                latency_ms=(latency.p50, latency.p95, latency.p99),
+                updates=(updates - self._updates_before) / seconds,
+                size=self._pipeline.size,
+                held_back=governor is not None and governor.holds_back,
+            )
+            self._speed_taken, self._shown_before, self._updates_before = now, self._shown, updates
+        return self._speed
 
     def _within_limits(self, t: float) -> bool:
         seconds, frames = self._limits.seconds, self._limits.frames

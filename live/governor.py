@@ -72,11 +72,12 @@ class Governor:
         sizes: that the generator can be run at, largest first.
 
     Attributes:
+        fps: as given.
         changes: (seconds, what was done and why), the newest last.
     """
 
     def __init__(self, fps: float, sizes: Sequence[int]) -> None:
-        self._fps = fps
+        self.fps = fps
         self._ladder = (
             *(Plan(rate, sizes[0], PREVIEWS[0]) for rate in RATES),
             *(Plan(RATES[-1], size, PREVIEWS[0]) for size in sizes[1:]),
@@ -97,6 +98,11 @@ class Governor:
         """What may be spent now."""
         return self._ladder[self._rung]
 
+    @property
+    def holds_back(self) -> bool:
+        """Whether less than the best plan is spent."""
+        return self._rung > 0
+
     def adapt(self, load: Load) -> Plan:
         """Takes one frame's load; the plan from now on."""
         if math.isinf(self._slice_start):
@@ -113,7 +119,7 @@ class Governor:
         shown = len(self._slice)
         seconds = self._slice[-1].t - self._slice_start
         given = shown + sum(load.dropped for load in self._slice)
-        needed = min(self._fps * seconds, given)  # a slow camera wants less, a faster one no more than the target
+        needed = min(self.fps * seconds, given)  # a slow camera wants less, a faster one no more than the target
         lost = max(0.0, 1 - shown / needed)
         busy = sum(load.busy for load in self._slice) / shown
         return busy * needed / seconds + LOSS_WEIGHT * lost

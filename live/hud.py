@@ -41,8 +41,7 @@ class Hud:
     """All that is drawn over one picture.
 
     Attributes:
-        fps: finished frames per second; taken anew a few times a second, or nobody can read it.
-        latency_ms: from capture to the screen, milliseconds; likewise.
+        fps, latency_ms, updates, size, held_back: see live.observer.Speed.
         dropped: frames that newer ones replaced, since the start.
         mode: name of the renderer.
         engine: name of the inference engine.
@@ -55,10 +54,13 @@ class Hud:
     """
 
     fps: float
-    latency_ms: float
+    latency_ms: tuple[float, float, float]
+    updates: float
+    size: int
     dropped: int
     mode: str
     engine: str
+    held_back: bool = False
     effects: tuple[ActiveEffect, ...] = ()
     comparing: bool = False
     recorded: float | None = None
@@ -115,9 +117,14 @@ def _status_words(hud: Hud) -> tuple[tuple[str, Colour, bool], ...]:
     """(word, colour, bold) of the status line, the most important first."""
     shown = ("camera", AMBER, True) if hud.comparing else (hud.mode, WHITE, True)
     rate = (f"{hud.fps:.0f} fps", ACCENT, False)
-    delay = (f"{hud.latency_ms:.0f} ms", WHITE, False)
-    dropped = (f"{hud.dropped} dropped", GREY, False)
-    return (shown, rate, delay, (hud.engine, GREY, False), *((dropped,) if hud.dropped else ()))
+    usual, p95, p99 = hud.latency_ms
+    words = [shown, rate, (f"{usual:.0f} ms", WHITE, False)]
+    if hud.updates:
+        words.append((f"{hud.updates:.0f}/s of {hud.size} px", AMBER if hud.held_back else WHITE, False))
+    words.append((f"p95 {p95:.0f}, p99 {p99:.0f}", GREY, False))
+    if hud.dropped:
+        words.append((f"{hud.dropped} dropped", GREY, False))
+    return (*words, (hud.engine, GREY, False))
 
 
 @lru_cache(maxsize=64)

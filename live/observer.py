@@ -10,6 +10,25 @@ from live.report import FrameCounts
 
 
 @dataclass(frozen=True)
+class Speed:
+    """How fast it goes, taken anew a few times a second.
+
+    Attributes:
+        fps: frames shown per second, lately.
+        latency_ms: from capture to the composite's arrival at the outputs, milliseconds: p50, p95 and p99 so far.
+        updates: syntheses per second, lately.
+        size: pixels per side of the generated picture.
+        held_back: whether the governor spends less on synthesis than could be asked for.
+    """
+
+    fps: float = 0.0
+    latency_ms: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    updates: float = 0.0
+    size: int = 0
+    held_back: bool = False
+
+
+@dataclass(frozen=True)
 class Moment:
     """One turn of the loop, for the observer.
 
@@ -18,16 +37,16 @@ class Moment:
         camera: the frame as captured; None = none came since the last turn.
         composite: what was made of it; None = as above.
         counts: so far.
-        fps: frames shown per second, lately.
-        latency_ms: from capture to the composite's arrival at the outputs, of the frame before.
+        speed: how fast it goes.
+        preview: the window is to be redrawn every so many frames.
     """
 
     t: float
     camera: Frame | None
     composite: Composite | None
     counts: FrameCounts
-    fps: float
-    latency_ms: float
+    speed: Speed
+    preview: int = 1
 
 
 class Observer:

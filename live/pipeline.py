@@ -45,7 +45,7 @@ class Pipeline:
     Attributes:
         mode: name of the mode; may be changed at any time, on the thread that processes.
         size, updates: what may be spent: the picture's size, and most syntheses a second.
-        updates_used: syntheses that reached the picture.
+        updates_used: syntheses that changed the picture.
     """
 
     def __init__(
@@ -119,8 +119,9 @@ class Pipeline:
             newest = self._worker.newest()
         if newest is None or newest.request.mode is not mode:
             return False
+        before = {} if self._synthesis is None else self._synthesis.made
+        self.updates_used += any(made is not before.get(face_id) for face_id, made in newest.made.items())
         self._synthesis = newest
-        self.updates_used += 1
         return True
 
     def _render(self, mode: Mode[Any], frame: Frame, tracks: tuple[FaceTrack, ...], t: float) -> Composite:

@@ -102,7 +102,7 @@ class Report:
         source, outputs, mode, size: what really ran; size is the generator's picture, in pixels.
         seconds: from the first frame shown to the last.
         fps: frames shown per second of that time.
-        updates: syntheses that reached the picture, per second of that time.
+        updates: syntheses that changed the picture, per second of that time.
         cpu_seconds, memory_mb, governed: see live.engine.Outcome.
         milliseconds: distribution by stage; ``capture_to_sink`` is from capture to the last sink's return.
         messages: what went wrong on the way, with how often.

@@ -62,6 +62,7 @@ class Screen(Observer):
         self._message_until = 0.0
         self._recording_since = 0.0
         self._shown: Moment | None = None  # the last one that had a picture
+        self._since_drawn = 0  # frames
         self._quit = False
         self._do: dict[Action, Callable[[Command, float], None]] = {
             Action.TOGGLE_DIRECTION: self._toggle_direction,
@@ -81,7 +82,10 @@ class Screen(Observer):
         """Shows the newest picture and acts on the keys; False = quit, or the window is closed."""
         if moment.composite is not None:
             self._shown = moment
-        self._show(moment)
+            self._since_drawn += 1
+        if self._since_drawn >= moment.preview or moment.camera is None:
+            self._since_drawn = 0
+            self._show(moment)
         for _ in range(KEYS_PER_TURN):
             key = self._window.poll_key()
             if key is None:
@@ -106,8 +110,11 @@ class Screen(Observer):
             self.tell(str(self._recorder.problem))
             self._recorder.problem = None
         hud = Hud(
-            fps=moment.fps,
-            latency_ms=moment.latency_ms,
+            fps=moment.speed.fps,
+            latency_ms=moment.speed.latency_ms,
+            updates=moment.speed.updates,
+            size=moment.speed.size,
+            held_back=moment.speed.held_back,
             dropped=moment.counts.dropped,
             mode=self._pipeline.mode,
             engine=self._engine,

@@ -79,6 +79,10 @@ class Timings:
         histogram = self._stages.get(stage)
         return histogram.last_ms if histogram else 0.0
 
+    def summary(self, stage: str) -> Summary:
+        """The distribution of one stage; all zero if it never ran."""
+        return self._stages.get(stage, Histogram()).summary()
+
     def summaries(self) -> dict[str, Summary]:
         """The distributions of all stages, in the order in which they first ran."""
         return {stage: histogram.summary() for stage, histogram in list(self._stages.items())}

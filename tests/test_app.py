@@ -167,7 +167,7 @@ def test_keys_change_what_the_window_shows(app: App, landmarker_model: Path) -> 
     app.press("q")
     assert app.end() == (0, "")
     report = json.loads((app.folder / "report.json").read_text(encoding="utf-8"))
-    assert report["mode"] == "paste"
+    assert report["mode"] == "transfer"
     assert report["frames"]["shown"] > 10 and report["messages"] == {}
 
 

@@ -14,10 +14,15 @@ from live.paint import Panel, blend, stroke_text, text_mask
 from models.arrays import U8
 
 DIRECTIONS = ["smile", "age", "gender", "mouth-open", "eyes-closed", "brows-up", "yaw", "pitch"]
-QUIET = Hud(fps=28.4, latency_ms=112.3, dropped=0, mode="paste", engine="openvino")
+QUIET = Hud(
+    fps=28.4, latency_ms=(31.2, 56.8, 64.4), updates=6.2, size=256, dropped=0, mode="paste", engine="openvino"
+)
 BUSY = Hud(
     fps=28.4,
-    latency_ms=112.3,
+    latency_ms=(31.2, 56.8, 64.4),
+    updates=3.0,
+    size=128,
+    held_back=True,
     dropped=37,
     mode="paste",
     engine="openvino",
@@ -90,8 +95,10 @@ def test_the_middle_of_the_picture_stays_free() -> None:
     "other",
     [
         replace(BUSY, fps=9.0),
-        replace(BUSY, latency_ms=113.0),
+        replace(BUSY, latency_ms=(32.0, 57.0, 64.0)),
         replace(BUSY, dropped=38),
+        replace(BUSY, updates=5.0),
+        replace(BUSY, held_back=False),
         replace(BUSY, mode="portrait"),
         replace(BUSY, engine="onnxruntime"),
         replace(BUSY, effects=BUSY.effects[:2]),
@@ -105,7 +112,7 @@ def test_the_middle_of_the_picture_stays_free() -> None:
     ],
 )
 def test_everything_it_is_told_is_seen(other: Hud) -> None:
-    background = flat(640, 480, 90)
+    background = flat(1280, 720, 90)
     assert (draw(background, BUSY) != draw(background, other)).any()
 
 

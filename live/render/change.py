@@ -6,6 +6,7 @@ Everything is measured in the canonical face, so that it can be put onto the cam
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -47,6 +48,7 @@ class Change:
         return int(self.residual.shape[0])
 
 
+@cache
 def no_change(size: int) -> Change:
     """What no edit does."""
     parts = face_parts(size)
