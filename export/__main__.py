@@ -23,6 +23,8 @@ class Command:
 COMMANDS = {
     "heads": Command("export.train_heads", "train the generator's image heads at 128, 256 and 512 px"),
     "graphs": Command("export.to_onnx", "write the generator's and the mapping network's ONNX graphs"),
+    "quantise": Command("export.quantise", "write the generator's graphs in int8"),
+    "speed": Command("export.speed", "time the generator against its matrix products"),
     "pool": Command("export.pool", "fill the pool of generated faces that the encoder is trained on"),
     "encoder": Command("export.train_encoder", "train the encoder"),
     "ship": Command("export.ship_encoder", "write the trained encoder as the ONNX graph that is shipped"),

@@ -2,7 +2,7 @@
 
 An initialiser that equals a constant of the published IR is stored as external data (file, offset, length) in the
 wheel's ``.bin``; only what was trained here is stored in the graph. Each graph is checked against the published
-network before it stays.
+network.
 
 The generator is written whole, and as a front (up to 64 px, the same at every size) and a back: what changes later
 layers of W+ alone needs the back alone.
@@ -14,6 +14,7 @@ import argparse
 import io
 import json
 from collections.abc import Mapping as Map
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -94,34 +95,51 @@ def referenced_graph(
     return model
 
 
-def write_generator(size: int, heads: Path, out: Path) -> dict[str, float]:
-    """Writes generator-SIZE.onnx, its back and the front that all sizes share; returns their parity figures."""
-    published = ir.read(registry.path("synthesis-xml"))
-    net = ms.load_published(published, size)
+@dataclass(frozen=True)
+class Parts:
+    """The graph files of one generator, each beside the published weights."""
+
+    whole: Path
+    front: Path
+    back: Path
+
+
+def load_network(size: int, heads: Path) -> ms.Synthesis:
+    """The generator at `size` pixels, with its head from the folder `heads` where that was trained here."""
+    net = ms.load_published(ir.read(registry.path("synthesis-xml")), size)
     if ms.HEADS[size].hidden:
         ms.load_head(net, heads / f"head-{size}.npz")
+    return net
+
+
+def write_parts(net: ms.Synthesis, kind: str, out: Path) -> Parts:
+    """Writes generatorKIND-SIZE.onnx, its back and the front that all sizes share into the folder `out`."""
     weights = registry.path("synthesis-bin")
-    constants = ms.weight_map(published, size)
+    constants = ms.weight_map(ir.read(registry.path("synthesis-xml")), net.size)
     w_plus, features = torch.zeros(1, 18, 512), torch.zeros(1, 512, 64, 64)
     parts = {
-        f"generator-{size}.onnx": ("forward", {"w_plus": w_plus}, "image"),
-        "generator-front.onnx": ("front", {"w_plus": w_plus}, "features"),
-        f"generator-{size}-back.onnx": ("back", {"features": features, "w_plus": w_plus}, "image"),
+        f"generator{kind}-{net.size}.onnx": ("forward", {"w_plus": w_plus}, "image"),
+        f"generator{kind}-front.onnx": ("front", {"w_plus": w_plus}, "features"),
+        f"generator{kind}-{net.size}-back.onnx": ("back", {"features": features, "w_plus": w_plus}, "image"),
     }
     for name, (method, inputs, output) in parts.items():
         onnx.save(referenced_graph(net, method, inputs, output, constants, weights.name), out / name)
-    whole, front, back = (zoo.beside_weights(out / name, weights) for name in parts)
+    return Parts(*(zoo.beside_weights(out / name, weights) for name in parts))
+
+
+def write_generator(size: int, heads: Path, out: Path) -> dict[str, float]:
+    """Writes the graphs of one size; returns their largest error by engine, made at once or in two."""
+    net = load_network(size, heads)
+    parts = write_parts(net, "", out)
     errors = {}
     w_plus, image = example_picture(net)
     for engine in ("openvino", "onnxruntime"):
-        at_once = load_engine(whole, engine, "float32")({"w_plus": w_plus})["image"]
-        features = load_engine(front, engine, "float32")({"w_plus": w_plus})["features"]
-        in_two = load_engine(back, engine, "float32")({"features": features, "w_plus": w_plus})["image"]
-        errors[engine] = float(max(np.abs(at_once - image).max(), np.abs(in_two - image).max()))
+        whole, front, back = (load_engine(path, engine, "float32") for path in (parts.whole, parts.front, parts.back))
+        features = front({"w_plus": w_plus})["features"]
+        pictures = (whole({"w_plus": w_plus})["image"], back({"features": features, "w_plus": w_plus})["image"])
+        errors[engine] = float(max(np.abs(picture - image).max() for picture in pictures))
     if max(errors.values()) > TOLERANCE:
-        for name in parts:
-            (out / name).unlink()
-        raise SystemExit(f"the graphs at {size} px are off by {errors} (> {TOLERANCE}); not written")
+        raise SystemExit(f"the graphs at {size} px are off by {errors} (> {TOLERANCE}): do not ship them")
     return errors
 
 

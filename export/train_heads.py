@@ -127,7 +127,7 @@ def haar(images: F32) -> F32:
     """Haar bands of pictures [N, 3, 2H, 2W] in the generator's order: [N, 12, H, W], LL, LH, HL, HH."""
     a, b = images[:, :, 0::2, 0::2], images[:, :, 0::2, 1::2]
     c, d = images[:, :, 1::2, 0::2], images[:, :, 1::2, 1::2]
-    return np.concatenate([a + b + c + d, a + b - c - d, a - b + c - d, a - b - c + d], 1) / 2
+    return np.float32(0.5) * np.concatenate([a + b + c + d, a + b - c - d, a - b + c - d, a - b - c + d], 1)
 
 
 def fit(

@@ -16,7 +16,7 @@ import numpy as np
 from models.arrays import F32
 from models.errors import UserError
 
-Precision: TypeAlias = Literal["auto", "float32", "bfloat16"]
+Precision: TypeAlias = Literal["auto", "float32", "bfloat16", "int8"]
 Run: TypeAlias = Callable[[Mapping[str, F32]], dict[str, F32]]
 
 
@@ -56,6 +56,7 @@ def open_openvino(path: Path, *, precision: Precision, batch: int, threads: int,
     if precision == "bfloat16" and not computes_bfloat16:
         raise Unavailable("this CPU does not compute in bfloat16")
     chosen = "float32" if precision == "float32" or not computes_bfloat16 else "bfloat16"
+    label = f"int8 and {chosen}" if precision == "int8" else chosen
     options: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[chosen],
@@ -76,7 +77,7 @@ def open_openvino(path: Path, *, precision: Precision, batch: int, threads: int,
         results = request.infer(dict(feeds), share_inputs=True, share_outputs=True)
         return {name: np.array(results[name]) for name in outputs}
 
-    return Engine(f"openvino CPU {chosen}", shapes, run)
+    return Engine(f"openvino CPU {label}", shapes, run)
 
 
 def _onnxruntime(provider: str, label: str) -> Callable[..., Engine]:
@@ -88,7 +89,7 @@ def _onnxruntime(provider: str, label: str) -> Callable[..., Engine]:
             raise Unavailable(f"onnxruntime is not installed ({error})") from error
         if provider not in ort.get_available_providers():
             raise Unavailable(f"this onnxruntime has no {provider}")
-        if precision == "bfloat16":
+        if precision in ("bfloat16", "int8"):
             raise Unavailable("onnxruntime runs these networks in float32 only")
         options = ort.SessionOptions()
         options.log_severity_level = 3
@@ -142,7 +143,8 @@ def load_engine(
     Args:
         path: the ``.onnx`` file; external data lies beside it.
         engine: a name in `ENGINES`, or "auto".
-        precision: "auto" takes bfloat16 where the engine and the CPU compute in it.
+        precision: "auto" takes bfloat16 where the engine and the CPU compute in it; "int8" is for a quantised
+            graph, the rest of which runs as "auto" would.
         batch: the batch size it will be called with.
         threads: CPU threads; 0 = the engine's choice.
         cache: folder for compiled networks; None = compile each time.

@@ -20,11 +20,13 @@ import numpy as np
 
 from models import registry
 from models.arrays import F32
+from models.errors import UserError
 from models.latent import LAYERS, STYLE_DIM
 from models.runtime import Engine, Precision, load_engine
 
 SHIPPED = Path(__file__).parent / "shipped"
 SIZES = (256, 512, 1024)
+INT8_SIZES = (256,)
 FRONT_LAYERS = 9  # of W+ that the generator's front reads, up to 64 px
 FRONTS_KEPT = 4  # features of 8 MB each: two faces, each as it is and edited
 
@@ -150,18 +152,27 @@ def beside_weights(graph: Path, weights: Path) -> Path:
 def load_generator(
     size: int = 256, engine: str = "auto", precision: Precision = "auto", *, threads: int = 0
 ) -> Generator:
-    """The default generator at one of `SIZES`."""
+    """The default generator at one of `SIZES`.
+
+    "auto" takes int8 where OpenVINO would have to compute in float32 and the size is one of `INT8_SIZES`.
+    """
+    kind = "generator-int8" if precision == "int8" else "generator"
+    whole = SHIPPED / f"{kind}-{size}.onnx"
+    if not whole.exists():
+        raise UserError(f"no generator of {size} px in {precision}; sizes are {SIZES}, in int8 {INT8_SIZES}")
 
     def load(name: str) -> Engine:
         path = beside_weights(SHIPPED / name, registry.path("synthesis-bin"))
         return load_engine(path, engine, precision, threads=threads, cache=engine_cache())
 
-    whole = f"generator-{size}.onnx"
+    loaded = load(whole.name)
+    if precision == "auto" and size in INT8_SIZES and loaded.name == "openvino CPU float32":
+        return load_generator(size, "openvino", "int8", threads=threads)
     return Generator(
         size,
-        load(whole),
-        sha256(SHIPPED / whole),
-        lambda: (load("generator-front.onnx"), load(f"generator-{size}-back.onnx")),
+        loaded,
+        sha256(whole),
+        lambda: (load(f"{kind}-front.onnx"), load(f"{kind}-{size}-back.onnx")),
     )
 
 

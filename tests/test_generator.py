@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino as ov
 import pytest
 
-from models import latent, registry
+from models import latent, registry, zoo
 from models.arrays import F32
-from models.runtime import Engine, load_engine
+from models.errors import UserError
+from models.runtime import Engine, Precision, load_engine
 from models.zoo import (
     FRONT_LAYERS,
     FRONTS_KEPT,
@@ -26,6 +29,7 @@ from tests.pictures import peak_signal_to_noise
 ENGINES = ("openvino", "onnxruntime")
 PARITY = 1e-3  # maximum absolute error at 1024 px; pictures span 2
 PRECISION = 40.0  # dB, what bfloat16 may cost
+INT8 = 35.0  # dB, what int8 may cost
 IN_TWO = 1e-4  # maximum absolute difference of a picture made at once and one made in two
 
 
@@ -88,6 +92,32 @@ def test_the_fast_precision_keeps_the_picture() -> None:
     exact = load_generator(256, "onnxruntime", "float32").synthesize(w_plus)
     fast = load_generator(256).synthesize(w_plus)
     assert peak_signal_to_noise(as_rgb(fast), as_rgb(exact)) > PRECISION
+
+
+def test_int8_keeps_the_picture_at_once_and_in_two() -> None:
+    exact, quantised = load_generator(256, "openvino", "float32"), load_generator(256, "openvino", "int8")
+    assert "int8" in quantised.engine.name
+    for key in range(len(faces())):
+        w_plus = latent.broadcast(faces()[key : key + 1])
+        expected = as_rgb(exact.synthesize(w_plus))
+        assert peak_signal_to_noise(as_rgb(quantised.synthesize(w_plus)), expected) > INT8
+        assert peak_signal_to_noise(as_rgb(quantised.synthesize(w_plus)), expected) > INT8
+
+
+def test_int8_is_refused_where_it_is_not() -> None:
+    with pytest.raises(UserError, match="no generator of 1024 px in int8"):
+        load_generator(1024, precision="int8")
+    with pytest.raises(UserError, match="float32 only"):
+        load_generator(256, "onnxruntime", "int8")
+
+
+def test_auto_takes_int8_where_float32_is_all_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_bfloat16(path: Path, engine: str, precision: Precision, **options: Any) -> Engine:  # noqa: ANN401
+        return load_engine(path, "openvino", "float32" if precision == "auto" else precision, **options)
+
+    monkeypatch.setattr(zoo, "load_engine", without_bfloat16)
+    assert "int8" in load_generator(256).engine.name
+    assert "int8" not in load_generator(512).engine.name
 
 
 @pytest.mark.parametrize("engine", ENGINES)
