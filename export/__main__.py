@@ -21,7 +21,7 @@ class Command:
 
 
 COMMANDS = {
-    "heads": Command("export.train_heads", "train the generator's image heads at 128, 256 and 512 px"),
+    "heads": Command("export.train_heads", "train the generator's image heads at 256 and 512 px"),
     "graphs": Command("export.to_onnx", "write the generator's and the mapping network's ONNX graphs"),
     "quantise": Command("export.quantise", "write the generator's graphs in int8"),
     "speed": Command("export.speed", "time the generator against its matrix products"),

@@ -6,8 +6,8 @@ weights by the same makes the channels' ranges alike at no cost (SmoothQuant, Xi
 written as arithmetic on the published weights, which engines fold when they load: the graphs hold no weights of
 those layers.
 
-Each layer is first quantised alone: what hurts the picture stays in floating point. Graphs that come too far from
-the float32 pictures of held-out faces are not written.
+Each layer is first quantised alone: what hurts the picture stays in floating point. The command fails if the graphs
+then come too far from the float32 pictures of held-out faces.
 """
 
 from __future__ import annotations

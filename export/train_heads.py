@@ -1,4 +1,4 @@
-"""Trains the image heads at 128, 256 and 512 px against the area-reduced 1024 px picture.
+"""Trains the image heads at 256 and 512 px against the area-reduced 1024 px picture.
 
 The published generator has one head, at 1024 px. A smaller picture needs only the first blocks, but its head was
 stripped; here it is fitted on the generator's own features. Each step runs the whole network once (in OpenVINO,
@@ -162,7 +162,7 @@ def fit(
 def main(argv: list[str] | None = None) -> None:
     """Command line of `python -m export heads`."""
     parser = argparse.ArgumentParser(prog="python -m export heads", description=__doc__)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[128, 256, 512])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
     parser.add_argument("--samples", type=int, default=900, help="faces seen")
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=8)

@@ -146,7 +146,6 @@ class HeadSpec:
 
 # One picture size -> how it is made. The Haar head doubles, so 256 px comes from features at 128 px (block 4).
 HEADS = {
-    128: HeadSpec(blocks=4, hidden=128),
     256: HeadSpec(blocks=5, hidden=64),
     512: HeadSpec(blocks=6, hidden=32),
     1024: HeadSpec(blocks=7, hidden=0),
