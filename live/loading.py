@@ -6,10 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from live.demo import DemoSource
 from live.effects import DeformLoop, DeformSpec, DirectionEffect, EffectStack
 from live.options import Options
 from live.pipeline import Pipeline
+from live.priority import step_back
 from live.render import MODES, UNEDITED, make_mode
 from live.synthesis import Synthesizer
 from live.timing import Timings
@@ -38,6 +41,7 @@ class Models:
         encoder, regressor: of that generator's latents.
         landmarker: MediaPipe's model file.
         engine: name of the engine asked for.
+        threads: of the processor, for each network; 0 = the engine's choice.
     """
 
     generator: Generator
@@ -45,10 +49,13 @@ class Models:
     regressor: LandmarkRegressor
     landmarker: Path
     engine: str
+    threads: int
 
     def generator_of(self, size: int) -> Generator:
         """The generator at a size; one that was not asked for is loaded first."""
-        return self.generator if size == self.generator.size else load_generator(size, self.engine)
+        return (
+            self.generator if size == self.generator.size else load_generator(size, self.engine, threads=self.threads)
+        )
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -72,18 +79,25 @@ def load_effects(options: Options) -> EffectStack:
     return EffectStack([*asked, *off, *deforms])
 
 
-def load_models(size: int, engine: str) -> Models:
+def load_models(size: int, engine: str, *, live: bool = False) -> Models:
     """Loads the networks, two at once: each spends much of its time on one core.
+
+    Args:
+        size: pixels per side of the generated picture.
+        engine: a name in models.runtime.ENGINES, or "auto".
+        live: leave a core to the camera, which runs beside them.
 
     Raises:
         UserError: a model is missing or damaged, or the engine does not run here.
     """
     landmarker = registry.path("face-landmarker")
-    with ThreadPoolExecutor(2, "load") as pool:
-        encoder = pool.submit(load_encoder, engine)
+    threads = max(1, (psutil.cpu_count(logical=False) or 2) - 1) if live else 0
+    # The engines' own threads take their priority from the thread that loads them.
+    with ThreadPoolExecutor(2, "load", initializer=step_back) as pool:
+        generator = pool.submit(load_generator, size, engine, threads=threads)
+        encoder = pool.submit(load_encoder, engine, threads=threads)
         regressor = pool.submit(load_landmark_regressor, engine)
-        generator = load_generator(size, engine)
-        return Models(generator, encoder.result(), regressor.result(), landmarker, engine)
+        return Models(generator.result(), encoder.result(), regressor.result(), landmarker, engine, threads)
 
 
 def make_synthesizer(models: Models, effects: EffectStack, timings: Timings) -> Synthesizer:

@@ -76,30 +76,34 @@ def run(
     by_clock = options.live or _runs_by_clock(options)
 
     @cache
-    def models() -> Models:
-        return load_models(options.size, options.engine)
+    def load(live: bool) -> Models:
+        return load_models(options.size, options.engine, live=live)
 
     def open_again(spec: str) -> Source:
         return open_source(
-            spec, make_demo=lambda: make_demo(models(), live=by_clock), live_stills=by_clock, live_clips=options.live
+            spec,
+            make_demo=lambda: make_demo(load(by_clock), live=by_clock),
+            live_stills=by_clock,
+            live_clips=options.live,
         )
 
     with ExitStack() as opened:
         source = opened.enter_context(open_again(options.source))
         say(f"source: {source.note}")
-        say(f"engine: {_describe(models().generator.engine)}")
+        models = load(source.live)
+        say(f"engine: {_describe(models.generator.engine)}")
         loaded = time.time()
         if isinstance(source, (DemoSource, StillSource)) and not source.live and _endless(options):
             options = replace(options, seconds=ENDLESS_SECONDS)
             say(f"{source.name} has no end of its own; stopping after {_limit(options)} (see --seconds)")
         timings = Timings()
         fps = None if source.live else source.fps
-        tracker = opened.enter_context(FaceTracker(models().landmarker, fps=fps))
-        synthesizer = make_synthesizer(models(), effects, timings)
+        tracker = opened.enter_context(FaceTracker(models.landmarker, fps=fps, max_faces=options.faces))
+        synthesizer = make_synthesizer(models, effects, timings)
         # Of a recording every frame is to have its own synthesis, however long that takes.
         worker = opened.enter_context(SynthesisWorker(synthesizer)) if source.live else None
         pipeline = make_pipeline(
-            models(),
+            models,
             options,
             tracker=tracker,
             synthesizer=synthesizer,
@@ -107,7 +111,7 @@ def run(
             effects=effects,
             timings=timings,
         )
-        governor = Governor(min(options.fps, source.fps), models().sizes)
+        governor = Governor(min(options.fps, source.fps), models.sizes)
         sinks: list[Sink] = []
         observer = Observer()
         for output in options.outputs:
@@ -115,7 +119,7 @@ def run(
             say(f"output: {sink.name}")
             if isinstance(sink, Window):
                 recorder = opened.enter_context(Recorder(fps=source.fps))
-                observer = Screen(sink, pipeline=pipeline, recorder=recorder, engine=models().generator.engine.name)
+                observer = Screen(sink, pipeline=pipeline, recorder=recorder, engine=models.generator.engine.name)
                 sink = recorder  # the screen feeds the window itself, with the display drawn over the picture
             sinks.append(sink)
         loop = Loop(
@@ -135,7 +139,7 @@ def run(
         source=source.name,
         outputs=list(options.outputs),
         mode=pipeline.mode,
-        size=models().generator.size,
+        size=models.generator.size,
         frames=outcome.counts,
         seconds=outcome.seconds,
         fps=outcome.fps,
@@ -145,7 +149,7 @@ def run(
         governed=list(outcome.governed),
         milliseconds=timings.summaries(),
         start_up_seconds=_start_up(loaded, outcome),
-        models=_model_infos(models()),
+        models=_model_infos(models),
         machine=describe_machine(),
         messages=outcome.messages,
         failures=[str(failure) for failure in outcome.failures],

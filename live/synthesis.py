@@ -20,8 +20,8 @@ from models.latent import broadcast, mean_w, std_w
 from models.zoo import Encoder, Generator
 
 # A face that moved less than this since the last synthesis, its light included, looks the same.
-_STILL_LATENT = 0.04  # root mean square of standardised W+
-_STILL_LIGHT = 0.03  # of the range of a crop's pixels, over a thumbnail of it
+_STILL_LATENT = 0.006  # root mean square of standardised W+
+_STILL_LIGHT = 0.03  # difference of a thumbnail's pixels, of their range [-1, 1]
 _THUMBNAIL = 12  # pixels
 
 
@@ -140,4 +140,4 @@ def _is_same(past: _Past, request: Request, edited: F32, thumbnail: F32) -> bool
     if past.mode is not request.mode or past.size != request.size:
         return False
     moved = float(np.sqrt(np.mean(((edited - past.edited) / std_w()) ** 2)))
-    return moved < _STILL_LATENT and float(np.abs(thumbnail - past.thumbnail).max()) < 2 * _STILL_LIGHT
+    return moved < _STILL_LATENT and float(np.abs(thumbnail - past.thumbnail).max()) < _STILL_LIGHT

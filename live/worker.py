@@ -7,6 +7,7 @@ import time
 from types import TracebackType
 
 from live.mailbox import Mailbox
+from live.priority import step_back
 from live.synthesis import Request, Synthesis, Synthesizer
 
 STOP_SECONDS = 5.0  # a synthesis under way is waited for: engines must not be freed while they run
@@ -52,6 +53,7 @@ class SynthesisWorker:
         return self.results.take(0)
 
     def _run(self) -> None:
+        step_back()
         try:
             while not self.requests.ended:
                 request = self.requests.take(WAIT_SECONDS)

@@ -12,7 +12,7 @@ from models.arrays import F32, U8
 from models.face_mesh import canonical_face
 
 _NO_MAP: Any = None  # OpenCV's stubs know only pairs of maps
-_NODES = 48  # a side; the displacement is smooth
+_NODES = 64  # a side; the displacement is smooth
 
 
 def to_canonical(picture: F32 | U8, landmarks: F32, size: int) -> F32:

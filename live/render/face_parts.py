@@ -52,7 +52,7 @@ def face_parts(size: int) -> FaceParts:
     side = max(3, round(0.035 * size) | 1)
     within = cv2.erode(_filled(size, FACE_OVAL), np.ones((side, side), np.uint8))
     skin = np.asarray(within * (1 - np.maximum(np.maximum(eyes, brows), lips)), np.float32)
-    telling = np.asarray(within * (1 - np.maximum(eyes, _filled(size, LIPS, grown=1.05))), np.float32)
+    telling = np.asarray(within * (1 - np.maximum(eyes, _filled(size, INNER_LIPS, grown=1.1))), np.float32)
     mouth = _soft(_filled(size, INNER_LIPS), _LIP_FEATHER * size)
     left, top, width, height = cv2.boundingRect((mouth > 0).astype(np.uint8))
     mouth_rows, mouth_columns = slice(top, top + height), slice(left, left + width)

@@ -65,7 +65,7 @@ def find_free(rgb: U8, landmarks: F32, t: float, look: Look | None) -> tuple[F32
     hidden = np.clip((distance - _FREE) / (_HIDDEN - _FREE), 0, 1) * telling
     # Mouth and eyes tell nothing themselves; they are hidden as far as their surroundings are.
     around = cv2.GaussianBlur(hidden, (0, 0), _REACH) / np.maximum(cv2.GaussianBlur(telling, (0, 0), _REACH), 1e-3)
-    hidden = np.maximum(hidden, np.clip(2 * around - 0.5, 0, 1) * (1 - telling))
+    hidden = np.maximum(hidden, np.clip(4 * around - 0.6, 0, 1) * (1 - telling))
     hidden = cv2.dilate(hidden, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_SPREAD, _SPREAD)))
     free = np.asarray(1 - cv2.GaussianBlur(hidden, (0, 0), _BLUR), np.float32)
 

@@ -18,6 +18,7 @@ from models.face_mesh import LIPS, canonical_face, mouth_opening
 _NO_MAP: Any = None  # OpenCV's stubs know only pairs of maps
 _CELLS = 56  # a side of the square, between which displacements are interpolated
 _LEAST_CELL = 3  # pixels
+_RIM = 0.03  # of the square, inside its border, over which displacements end
 # Share of the mouth's opening that is new, from which on it shows the generator's mouth alone.
 _NEW_MOUTH = 0.6
 _SHUT, _OPEN = 0.012, 0.04  # opening of lips that touch, and of a mouth that shows something
@@ -110,7 +111,10 @@ def _places(to_unit: F64, points: F32, moved: F32, frame_shape: tuple[int, ...])
     frame_nodes = np.column_stack([x.ravel(), y.ravel()]) * cell + first
     at = transform_points(to_unit, frame_nodes).astype(np.float32)
     offsets = bend(moved, np.hstack([points - moved, canonical_face()[CONTROL] - moved]), at)
-    camera = transform_points(to_frame, at + offsets[:, :2]).astype(np.float32)
+    # Beyond the anchors the bending would go on; in the corners of a leaning face's rectangle nothing may move.
+    inside = np.minimum(at - BOX[:2], BOX[2:] - at).min(axis=1)
+    moving = np.clip(inside / _RIM, 0, 1)[:, None]
+    camera = transform_points(to_frame, at + moving * offsets[:, :2]).astype(np.float32)
     canonical = at + offsets[:, 2:]
 
     def enlarged(values: F32) -> F32:

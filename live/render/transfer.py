@@ -52,7 +52,8 @@ class Transfer:
     def make(self, face: Inversion, generator: Generator) -> Change:
         """Generates the face as it is and as it is to look, and takes the difference."""
         size = generator.size
-        before, after = (to_rgb(generator.synthesize(w_plus)) for w_plus in (face.latent, face.edited))
+        pair = generator.synthesize(np.concatenate([face.latent, face.edited]))  # may share what is not edited
+        before, after = to_rgb(pair[:1]), to_rgb(pair[1:])
         return measure_change(
             crop(face.frame.rgb, to_crop_matrix(face.track.landmarks, size), size),
             face.crop.landmarks[0],

@@ -1,0 +1,18 @@
+"""Which threads may wait: a picture that must be shown now comes before one that is still being made."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+
+_NICENESS = 10
+
+
+def step_back() -> None:
+    """Lets the calling thread, and every thread it starts from now on, wait for the others.
+
+    Linux alone has a priority for each thread; elsewhere this does nothing.
+    """
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
