@@ -1,4 +1,4 @@
-"""``python -m live``: the command line of the mirror; also ``doctor`` and ``pull``."""
+"""``python -m live``: the command line of the mirror; also ``bench``, ``doctor`` and ``pull``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -85,7 +86,15 @@ def _pull(arguments: list[str]) -> int:
     return FINE
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"doctor": _doctor, "pull": _pull}
+def _bench(arguments: list[str]) -> int:
+    from live import bench
+
+    asked = bench.parse(arguments)
+    measured = bench.run(asked, command=["python", "-m", "live", "bench", *arguments], say=partial(print, flush=True))
+    return FINE if measured else NOT_WORKING
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {"bench": _bench, "doctor": _doctor, "pull": _pull}
 
 
 def _list_directions() -> None:

@@ -45,9 +45,7 @@ def test_under_a_load_that_stays_the_same_it_comes_to_rest(machine: Machine, siz
 
 
 @given(machine=quick_machines, slowdown=st.floats(1, 20))
-@example(
-    machine=Machine(own=0.013, contention=0.75, synthesis=0.1), slowdown=1.7
-)  # tempting while loaded
+@example(machine=Machine(own=0.013, contention=0.75, synthesis=0.1), slowdown=1.7)  # tempting while loaded
 @example(machine=Machine(own=0.026, contention=0.0, synthesis=0.1), slowdown=1.5)  # always hard at work
 @settings(max_examples=40)
 def test_it_is_back_at_the_best_plan_soon_after_the_load_has_gone(machine: Machine, slowdown: float) -> None:

@@ -23,6 +23,7 @@ _LEAST_SHOWN = 0.25  # inside the face: the edit is asked for there, come what m
 _HAIR_ALIKE, _HAIR_UNLIKE = 9.0, 18.0  # outside the face nothing is added where they differ
 _MOST_ADDED = 0.2  # of [0, 1], averaged around a pixel: more is no wrinkle and no shade but another thing
 _SMALL = 64  # pixels a side at which camera and reconstruction are compared
+_BACKDROP = 15.0  # distance in CIE Lab from the backdrop's colours up to which a pixel may be of it
 _HAIR_BLUR = 1.6  # of those; of hair only its colour changes: strands never match
 _LIDS_REST, _LIDS_MOVE = 0.02, 0.07  # change of the eyes' opening from which the lids' pixels are the generator's
 
@@ -95,8 +96,9 @@ def _gated(old: F32, new: F32, seen: F32, parts: FaceParts, lids: float) -> F32:
     """
     residual = new - old
     size = residual.shape[0]
-    small = (_SMALL, _SMALL)
-    distance = _distance(_reduced(old), _reduced(seen))
+
+    old_lab, seen_lab = (_blurred_lab(_reduced(picture)) for picture in (old, seen))
+    distance = _distance(old_lab, seen_lab)
     added = cv2.blur(_reduced(np.abs(residual).max(axis=-1)), (3, 3))
     moderate = np.minimum(_MOST_ADDED / np.maximum(added, 1e-6), 1) ** 2
     alike = np.maximum(np.exp2(-((distance / _ALIKE) ** 2)), _LEAST_SHOWN)
@@ -107,7 +109,8 @@ def _gated(old: F32, new: F32, seen: F32, parts: FaceParts, lids: float) -> F32:
 
     unlike = cv2.GaussianBlur(cv2.dilate(distance, np.ones((5, 5), np.uint8)), (0, 0), 2)
     alike_hair = np.clip((_HAIR_UNLIKE - unlike) / (_HAIR_UNLIKE - _HAIR_ALIKE), 0, 1)
-    in_hair = cv2.resize(parts.head - parts.face, small, interpolation=cv2.INTER_AREA) * alike_hair
+    in_hair = _reduced(parts.head - parts.face) * alike_hair
+    in_hair = in_hair * np.minimum(_before_backdrop(old_lab), _before_backdrop(seen_lab))
     tint = cv2.GaussianBlur(_reduced(np.clip(residual, -_MOST_ADDED, _MOST_ADDED)), (0, 0), _HAIR_BLUR)
     tint *= np.maximum(in_hair, 0)[..., None]
     gated = cv2.multiply(residual, cv2.merge([in_face, in_face, in_face]))
@@ -118,7 +121,20 @@ def _reduced(picture: F32) -> F32:
     return np.asarray(cv2.resize(picture, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA), np.float32)
 
 
-def _distance(old: F32, seen: F32) -> F32:
-    """How unlike reconstruction and camera are around each pixel, CIE Lab, float32 [h, w]."""
-    labs = [cv2.cvtColor(cv2.GaussianBlur(rgb, (0, 0), 1), cv2.COLOR_RGB2LAB) for rgb in (old, seen)]
-    return np.asarray(np.sqrt(((labs[0] - labs[1]) ** 2).sum(axis=-1)), np.float32)
+def _blurred_lab(rgb: F32) -> F32:
+    return np.asarray(cv2.cvtColor(cv2.GaussianBlur(rgb, (0, 0), 1), cv2.COLOR_RGB2LAB), np.float32)
+
+
+def _distance(a: F32, b: F32) -> F32:
+    """Between colours, CIE Lab [..., 3]; float32 [...]."""
+    return np.asarray(np.sqrt(((a - b) ** 2).sum(axis=-1)), np.float32)
+
+
+def _before_backdrop(lab: F32) -> F32:
+    """How surely each pixel is not of the backdrop, whose colours are those at the sides; float32 [h, w]."""
+    strip = _SMALL // 12
+    sides = [
+        np.median(part.reshape(-1, 3), axis=0) for part in (lab[: _SMALL // 2, :strip], lab[: _SMALL // 2, -strip:])
+    ]
+    distance = np.minimum(*(_distance(lab, np.asarray(side, np.float32)) for side in sides))
+    return np.asarray(np.clip((distance - _BACKDROP) / _BACKDROP, 0, 1), np.float32)
