@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("live", "export", "models")
 TOP_LEVEL = {*PACKAGES, "tests", "pyproject.toml", "README.md", "run.sh", ".gitignore", ".ci"}
 STAGES = ("source", "track", "align", "effects", "render", "governor", "sink", "hud", "keys")
-LOOP = ("pipeline", "engine", "session", "__main__")
+LOOP = ("pipeline", "engine", "session", "bench", "__main__")
 # Installed by the extra `train` alone.
 TRAINING_ONLY = {"torch", "onnx", "sklearn", "dlib", "nncf", "skimage", "skvideo"}
 # Libraries whose package has another name.
