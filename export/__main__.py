@@ -29,8 +29,10 @@ COMMANDS = {
     "encoder": Command("export.train_encoder", "train the encoder"),
     "ship": Command("export.ship_encoder", "write the trained encoder as the ONNX graph that is shipped"),
     "card": Command("export.encoder_card", "write the encoder's model card from an evaluation"),
+    "landmarks": Command("export.train_landmarks", "train the regressor of a generated face's landmarks"),
     "directions": Command("export.directions", "find, calibrate and tabulate the directions of change"),
     "evaluate": Command("export.evaluate", "measure the inversion on generated faces and on photographs"),
+    "transfer": Command("export.transfer_report", "measure the live application's smile on photographs of people"),
 }
 
 PACKAGES = ("export", "live", "models")
