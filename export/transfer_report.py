@@ -76,27 +76,26 @@ def _read(path: Path) -> U8:
     return frame
 
 
-def write_film(people: list[Person], path: Path) -> None:
-    """Each straight face for a moment, then nothing for a moment."""
-    blank = np.full_like(people[0].straight, 128)
+def write_film(faces: list[U8], path: Path) -> None:
+    """Each face, uint8 [480, 640, 3] RGB, for a moment, then nothing for a moment."""
+    blank = np.full_like(faces[0], 128)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=FPS)
         stream.width, stream.height = SIZE
         stream.pix_fmt, stream.options = "yuv444p", {"crf": "4"}
-        for person in people:
-            for rgb in [person.straight] * SHOWN + [blank] * BLANK:
+        for face in faces:
+            for rgb in [face] * SHOWN + [blank] * BLANK:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
         container.mux(stream.encode())
 
 
-def morph(film: Path, out: Path, strength: float, mode: str) -> list[U8]:
-    """Runs the application over a film; one frame of each face.
+def morph(film: Path, out: Path, edit: list[str]) -> list[U8]:
+    """Runs the application over a film, with arguments that say what to edit; one frame of each face.
 
     Raises:
         UserError: it failed.
     """
-    command = [sys.executable, "-m", "live", "--source", str(film), "--output", str(out),
-               "--mode", mode, "--direction", f"smile={strength}"]  # fmt: skip
+    command = [sys.executable, "-m", "live", "--source", str(film), "--output", str(out), *edit]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise UserError(f"the application failed: {done.stderr.strip()[-300:]}")
@@ -143,9 +142,10 @@ def main(argv: list[str] | None = None) -> None:
     with Meter() as meter, tempfile.TemporaryDirectory() as folder:
         people = read_people(args.photos, meter, identity)
         film = Path(folder) / "straight.mp4"
-        write_film(people, film)
+        write_film([person.straight for person in people], film)
         for strength in args.strengths:
-            faces = morph(film, args.out / f"smile-{strength:g}.mp4", strength, args.mode)
+            edit = ["--mode", args.mode, "--direction", f"smile={strength}"]
+            faces = morph(film, args.out / f"smile-{strength:g}.mp4", edit)
             rows = [compare(p, rgb, meter, identity) for p, rgb in zip(people, faces, strict=True)]
             found = [row for row in rows if row is not None]
             if not found:

@@ -287,7 +287,7 @@ def test_a_newer_change_takes_over_without_a_pop(networks: Networks, scene: Scen
     assert steps[-1] < 0.02 * whole  # and then it rests
 
 
-@pytest.mark.parametrize(("yaw", "least", "most"), [(0.0, 0.99, 1.01), (48.0, 0.2, 0.8), (70.0, 0.0, 0.05)])
+@pytest.mark.parametrize(("yaw", "least", "most"), [(0.0, 0.99, 1.01), (31.0, 0.2, 0.8), (50.0, 0.0, 0.05)])
 def test_the_effect_fades_as_the_head_turns_away(
     networks: Networks, scene: Scene, yaw: float, least: float, most: float
 ) -> None:

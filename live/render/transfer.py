@@ -20,7 +20,7 @@ from models.zoo import Generator, LandmarkRegressor
 
 _FADE_SECONDS = 0.08  # in which most of a newer change has taken over
 _AT_ONCE_SECONDS = 1.0  # a face not drawn for so long starts with its newest change
-_TURN_FADE = (35.0, 60.0)  # degrees of yaw over which the effect fades: the far side of a profile would smear
+_TURN_FADE = (20.0, 42.0)  # degrees of yaw over which the effect fades: the far side of a profile would smear
 _NOD_FADE = (30.0, 50.0)  # degrees of pitch
 _FACES = 8  # remembered
 _NOTHING = 1e-4  # a displacement in shares of the square, and a residual, that nobody sees
