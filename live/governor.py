@@ -1,6 +1,6 @@
 """Decides what may be spent, so that every camera frame is shown in time.
 
-Each frame it is told how hard the render thread worked. It reacts to what lasts: three strained half seconds in a
+Each frame it is told how hard the render thread worked. It reacts to what lasts: five strained half seconds in a
 row make it step down its ladder of plans, one rung each; it steps up again when there has been room for a while. A
 step up that turns out to be too much makes the next try wait longer, unless the load has fallen since.
 
@@ -16,16 +16,17 @@ from dataclasses import dataclass
 
 RATES = (math.inf, 12.0, 6.0, 3.0, 1.0)  # synthesis runs a second; each rung at least halves the cost
 PREVIEWS = (1, 3)
+START_SECONDS = 3.0  # not judged: everything runs for the first time
 SLICE_SECONDS = 0.5  # measurements are averaged over so long; a hiccup and the frames it costs spoil two at most
-STRAINED = 0.95  # of the time there is; three slices in a row above this are one rung too many
-STRAINED_SLICES = 3
-CALM = 0.82  # most of the time there is that may be used for a step up
+STRAINED = 0.97  # of the time there is; five slices in a row above this are one rung too many
+STRAINED_SLICES = 5
+CALM = 0.9  # most of the time there is that may be used for a step up
 CALM_SLICES = 10  # of which four fifths must be calm
-LOSS_WEIGHT = 5.0  # a twentieth of the frames lost is as bad as a quarter more work
+LOSS_WEIGHT = 3.0  # a twentieth of the frames lost is as bad as 0.15 more work
 REACHED = 0.9  # of the time spent on synthesis: a rate that takes more limits nothing
 WAITS = (8.0, 16.0, 32.0, 64.0, 600.0)  # seconds from the last change to a step up, by steps that failed before
 PROBATION_SECONDS = 60.0  # a step up has failed when strain follows so soon
-FALLEN = 0.9  # of the strain before a step that failed: the load is another one, and the waiting forgotten
+FALLEN = 0.8  # of the strain before a step that failed: the load is another one, and the waiting forgotten
 REMEMBERED = 100  # changes
 
 
@@ -86,7 +87,7 @@ class Governor:
         self._rung = 0
         self.changes: deque[tuple[float, str]] = deque(maxlen=REMEMBERED)
         self._slice: list[Load] = []
-        self._slice_start = self._changed = -math.inf
+        self._slice_start = self._changed = math.nan  # until the first frame has come
         self._strains: deque[float] = deque(maxlen=CALM_SLICES)  # by slice, since the last change
         self._climbed: float | None = None  # when a step up was made that may yet fail
         self._failures = 0
@@ -105,8 +106,10 @@ class Governor:
 
     def adapt(self, load: Load) -> Plan:
         """Takes one frame's load; the plan from now on."""
-        if math.isinf(self._slice_start):
-            self._slice_start = self._changed = load.t
+        if math.isnan(self._slice_start):
+            self._slice_start = self._changed = load.t + START_SECONDS
+        if load.t < self._slice_start:
+            return self.plan
         self._slice.append(load)
         if load.t - self._slice_start >= SLICE_SECONDS:
             self._strains.append(self._strain())
@@ -141,7 +144,7 @@ class Governor:
 
     def _consider_step_up(self, load: Load, usual: float) -> None:
         if usual < FALLEN * self._refused:
-            self._failures, self._refused = 0, math.inf
+            self._failures = 0
         if usual < CALM and load.t - self._changed >= WAITS[self._failures]:
             self._before_climb = usual
             if self._go(range(self._rung - 1, -1, -1), load, usual):

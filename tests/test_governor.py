@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
-from collections.abc import Sequence
+from bisect import bisect
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
@@ -30,7 +33,7 @@ quick_machines = st.builds(
 )
 
 
-TEMPTING = Machine(own=0.02, contention=1.0, synthesis=0.1)  # calm with 3 updates a second, strained with 6
+TEMPTING = Machine(own=0.021, contention=1.0, synthesis=0.1)  # calm with 3 updates a second, strained with 6
 
 
 @given(machine=machines, sizes=st.sampled_from([(256,), SIZES]))
@@ -45,7 +48,7 @@ def test_under_a_load_that_stays_the_same_it_comes_to_rest(machine: Machine, siz
 
 
 @given(machine=quick_machines, slowdown=st.floats(1, 20))
-@example(machine=Machine(own=0.013, contention=0.75, synthesis=0.1), slowdown=1.7)  # tempting while loaded
+@example(machine=Machine(own=0.013, contention=0.75, synthesis=0.1), slowdown=1.8)  # tempting while loaded
 @example(machine=Machine(own=0.026, contention=0.0, synthesis=0.1), slowdown=1.5)  # always hard at work
 @settings(max_examples=40)
 def test_it_is_back_at_the_best_plan_soon_after_the_load_has_gone(machine: Machine, slowdown: float) -> None:
@@ -97,7 +100,7 @@ def test_a_load_that_can_be_met_is_met() -> None:
 
 def test_it_is_quick_down() -> None:
     governor = Governor(FPS, SIZES)
-    drive(governor, Machine(own=0.05, contention=0.5, synthesis=0.05), 12)
+    drive(governor, Machine(own=0.05, contention=0.5, synthesis=0.05), 20)
     assert governor.plan == Plan(1.0, 128, 3)
 
 
@@ -129,7 +132,7 @@ def test_the_cameras_own_rate_is_no_strain(target: float, camera: float) -> None
     assert governor.plan == BEST and list(governor.changes) == []
 
 
-@pytest.mark.parametrize(("lost_every", "strained"), [(15, False), (6, True)])
+@pytest.mark.parametrize(("lost_every", "strained"), [(15, False), (5, True)])
 def test_frames_lost_are_strain_though_the_thread_has_time(lost_every: int, strained: bool) -> None:
     governor = Governor(FPS, SIZES)
     for frame in range(900):
@@ -138,10 +141,44 @@ def test_frames_lost_are_strain_though_the_thread_has_time(lost_every: int, stra
     assert (governor.plan != BEST) == strained
 
 
+def recorded(name: str) -> Callable[[float], float]:
+    """Time -> how much slower than RECORDED the render thread was then; the recording goes round."""
+    text = (Path(__file__).parent / "traces" / f"{name}.json").read_text(encoding="utf-8")
+    loads: list[list[float]] = json.loads(text)["loads"]
+    times = [t for t, *_ in loads]
+    return lambda t: loads[bisect(times, t % times[-1]) % len(loads)][1] / RECORDED.own
+
+
+# What synthesis adds to a frame was measured too: a run without limit against one of one update a second.
+RECORDED = Machine(own=0.025, contention=0.04, synthesis=0.22)
+
+
+def test_under_a_recorded_idle_run_nothing_changes() -> None:
+    governor = Governor(FPS, SIZES)
+    assert drive(governor, RECORDED, 200, slowdown=recorded("idle")) > 0.98
+    assert list(governor.changes) == []
+
+
+def test_a_recorded_burst_of_load_is_met_and_forgotten() -> None:
+    governor = Governor(FPS, SIZES)
+    drive(governor, RECORDED, 31, slowdown=recorded("busy"))
+    assert governor.plan.updates == 1.0  # for twenty seconds others took the cores
+    drive(governor, RECORDED, RETURN_SECONDS, start=31, slowdown=recorded("idle"))
+    assert governor.plan == BEST
+
+
+@pytest.mark.parametrize("contention", [0.04, 0.5])
+def test_recorded_bursts_without_end_do_not_make_it_flutter(contention: float) -> None:
+    governor = Governor(FPS, SIZES)
+    machine = Machine(RECORDED.own, contention, RECORDED.synthesis)
+    drive(governor, machine, 600, slowdown=recorded("busy"))
+    assert 3 <= len(governor.changes) <= 12
+
+
 def test_a_change_says_what_was_done_and_why() -> None:
     governor = Governor(FPS, SIZES)
-    drive(governor, Machine(own=0.05, contention=0.2, synthesis=0.1), 12)
-    drive(governor, Machine(own=0.01, contention=0.2, synthesis=0.1), 60, start=12)
+    drive(governor, Machine(own=0.05, contention=0.2, synthesis=0.1), 20)
+    drive(governor, Machine(own=0.01, contention=0.2, synthesis=0.1), 60, start=20)
     texts = [text.partition(": ") for _, text in governor.changes]
     assert [what for what, _, _ in texts] == [
         "at most 6 updates a second",
