@@ -124,7 +124,7 @@ def _column(picture: U8, column: Column, bars: Sequence[Bar | None], x: int, top
         if column.mark is not None:
             mark = x + round(column.mark * scale)
             picture[y - 6 : y + BAR + 6, mark : mark + 2] = INK
-            at = max(at, mark + 2) if at > mark - 8 * len(bar.text) else at
+            at = max(at, mark + 2) if at > mark - 16 - 10 * len(bar.text) else at
         _text(picture, bar.text, round(at) + 8, y - 1, TEXT, INK)
 
 
