@@ -44,7 +44,8 @@ class Pipeline:
 
     Attributes:
         mode: name of the mode; may be changed at any time, on the thread that processes.
-        size, updates: what may be spent: the picture's size, and most syntheses a second.
+        size, updates: what may be spent: the picture's size, and most syntheses a second, over all
+            faces.
         updates_used: syntheses that changed the picture.
     """
 
@@ -113,7 +114,7 @@ class Pipeline:
         if self._worker is None:
             newest = self._synthesizer.make(request) if tracks else None
         else:
-            if tracks and not 0 <= t - self._requested < 1 / self.updates:
+            if tracks and not 0 <= t - self._requested < len(tracks) / self.updates:
                 self._requested = t
                 self._worker.requests.put(request)
             newest = self._worker.newest()

@@ -176,6 +176,7 @@ def _model_infos(models: Models) -> list[ModelInfo]:
     return [
         ModelInfo("generator", models.generator.engine.name, models.generator.sha256),
         ModelInfo("encoder", models.encoder.engine.name, models.encoder.sha256),
+        ModelInfo("landmark regressor", models.regressor.engine.name, models.regressor.sha256),
         *(ModelInfo(name, "", registry.artefacts()[name].sha256) for name in USED_ARTEFACTS),
     ]
 

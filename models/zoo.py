@@ -117,9 +117,15 @@ class Encoder:
 
 @dataclass(frozen=True)
 class LandmarkRegressor:
-    """W+ -> the landmarks of the face that the generator makes of it, without making it."""
+    """W+ -> the landmarks of the face that the generator makes of it, without making it.
+
+    Attributes:
+        engine: the loaded network.
+        sha256: of the graph file.
+    """
 
     engine: Engine
+    sha256: str
 
     def landmarks(self, w_plus: F32) -> F32:
         """float32 W+ [1, 18, 512] -> float32 [478, 2] in [0, 1] of FFHQ's square."""
@@ -191,4 +197,5 @@ def load_encoder(engine: str = "auto", *, threads: int = 0) -> Encoder:
 
 def load_landmark_regressor(engine: str = "auto") -> LandmarkRegressor:
     """The default landmark regressor."""
-    return LandmarkRegressor(load_engine(SHIPPED / "landmarks.onnx", engine, "float32", cache=engine_cache()))
+    graph = SHIPPED / "landmarks.onnx"
+    return LandmarkRegressor(load_engine(graph, engine, "float32", cache=engine_cache()), sha256(graph))
