@@ -24,6 +24,7 @@ from models.errors import UserError
 PATIENCE_SECONDS = 30.0  # how long a lost camera is waited for where nobody sees the message
 SPEED_SECONDS = 0.5
 IDLE_SECONDS = 0.03  # how often keys are read while no frame comes
+AWAITING_SECONDS = 0.004  # the same while a synthesis is waited for that is shown as soon as it is there
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class Loop:
         self._failures: list[UserError] = []
         self._dropped_before = 0
         self._too_late = 0  # frames that came when the time was up
-        self._passed_over = 0  # frames that no synthesis was made of in a mode that waits for it
+        self._processed = 0  # frames; those not shown had no synthesis, in a mode that waits for it
         self._memory = MemoryPeak()
         self._start = 0.0  # on the clock: of the run, then of the first frame of a live source
         self._first_shown = self._last_shown = 0.0
@@ -164,7 +165,7 @@ class Loop:
                 if lost is not None and lost is not told:
                     told = lost
                     self.warn(str(lost))
-                yield capture.frames.take(IDLE_SECONDS)
+                yield capture.frames.take(AWAITING_SECONDS if self._pipeline.awaits else IDLE_SECONDS)
             if capture.failure is not None:
                 raise capture.failure
 
@@ -186,7 +187,7 @@ class Loop:
         """Shows one frame, if there is one; False = that was the last."""
         if frame is None:
             t = time.perf_counter() - self._start
-            return self._within_limits(t) and self._observe(t, None, None)
+            return self._within_limits(t) and self._show(t, None, self._pipeline.finish(t))
         if self._shown == 0 and self._source.live:
             self._start = frame.captured
         t = frame.captured - self._start if self._source.live else frame.seq / self._source.fps
@@ -194,18 +195,20 @@ class Loop:
             self._too_late += 1
             return False
         started = time.perf_counter()
-        composite = self._pipeline.process(frame, t)
-        if composite is None:
-            self._passed_over += 1
-        else:
-            self._send(composite.frame, t)
-            self._count(composite)
-        go_on = self._observe(t, frame, composite)
+        self._processed += 1
+        go_on = self._show(t, frame, self._pipeline.process(frame, t))
         self._memory.sample(t)
         if self._governor is not None and self._source.live:
             self._govern(self._governor, time.perf_counter() - started)
         t_next = t if self._source.live else (frame.seq + 1) / self._source.fps
         return go_on and self._within_limits(t_next)
+
+    def _show(self, t: float, frame: Frame | None, composite: Composite | None) -> bool:
+        """Gives a composite, if there is one, to the outputs and all of it to the observer; False = it ends the run."""
+        if composite is not None:
+            self._send(composite.frame, t)
+            self._count(composite)
+        return self._observe(t, frame if composite is None else composite.camera, composite)
 
     def _govern(self, governor: Governor, busy: float) -> None:
         dropped = 0 if self._capture is None else self._capture.frames.dropped
@@ -259,7 +262,7 @@ class Loop:
         frames = None if self._capture is None else self._capture.frames
         dropped_by = {
             "capture": self._too_late + (0 if frames is None else frames.dropped),
-            "synthesize": self._passed_over,
+            "synthesize": self._processed - self._shown,
         }
         return FrameCounts(
             received=self._received if frames is None else frames.received,

@@ -79,19 +79,19 @@ def load_effects(options: Options) -> EffectStack:
     return EffectStack([*asked, *off, *deforms])
 
 
-def load_models(size: int, engine: str, *, live: bool = False) -> Models:
+def load_models(size: int, engine: str, *, spare_cores: int = 0) -> Models:
     """Loads the networks, two at once: each spends much of its time on one core.
 
     Args:
         size: pixels per side of the generated picture.
         engine: a name in models.runtime.ENGINES, or "auto".
-        live: leave a core to the camera, which runs beside them.
+        spare_cores: leave so many to the camera, which runs beside them.
 
     Raises:
         UserError: a model is missing or damaged, or the engine does not run here.
     """
     landmarker = registry.path("face-landmarker")
-    threads = max(1, (psutil.cpu_count(logical=False) or 2) - 1) if live else 0
+    threads = max(1, (psutil.cpu_count(logical=False) or 2) - spare_cores) if spare_cores else 0
     # The engines' own threads take their priority from the thread that loads them.
     with ThreadPoolExecutor(2, "load", initializer=step_back) as pool:
         generator = pool.submit(load_generator, size, engine, threads=threads)

@@ -33,6 +33,11 @@ class Mailbox(Generic[T]):
             item, self._item = self._item, None
             return item
 
+    @property
+    def waiting(self) -> bool:
+        """True while an item is there that nobody took."""
+        return self._item is not None
+
     def close(self) -> None:
         """No more items will come; what is still there may be taken."""
         with self._changed:

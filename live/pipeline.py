@@ -21,10 +21,12 @@ class Composite:
 
     Attributes:
         frame: the picture; `seq` and `captured` of the frame it was made from.
+        camera: that frame, as captured.
         tracks: the faces in it; none = there was none and the picture is covered.
     """
 
     frame: Frame
+    camera: Frame
     tracks: tuple[FaceTrack, ...]
 
 
@@ -76,6 +78,7 @@ class Pipeline:
         self._on_lost = on_lost
         self._timings = timings
         self._synthesis: Synthesis | None = None  # the newest
+        self._made_at_once: Synthesis | None = None  # without a worker
         self._requested = float("-inf")  # time of the newest request
         self._shown_seq = -1
         self._followed = False  # there was a face in the frame before
@@ -88,42 +91,59 @@ class Pipeline:
             None if nothing is to be shown this time: a mode that is not late waits for its synthesis.
         """
         mode = self.modes[self.mode]
+        if self._worker is not None and self._worker.requests.waiting and not mode.late:
+            # A frame waits for its synthesis already; following the face in another would only keep it waiting.
+            return self.finish(t)
         with self._timings.measure("track"):
             tracks = self._tracker.track(frame)
-        is_new = self._synthesize(mode, frame, tracks, t)
+        if tracks and mode.synthesizes:
+            self._ask(Request(frame, tracks, t, mode, self.size))
         if not tracks:
             return self._covered(frame, t)
-        if mode.late:
-            return self._render(mode, frame, tracks, t)
-        # The frame that something was made of, unless a newer one was shown covered meanwhile.
-        synthesis = self._synthesis
-        if not is_new or synthesis is None or synthesis.request.frame.seq <= self._shown_seq:
-            return None
-        return self._render(mode, synthesis.request.frame, synthesis.request.tracks, t)
+        if not mode.late:
+            return self.finish(t)
+        self._collect(mode)
+        return self._render(mode, frame, tracks, t)
 
     def cpu_seconds(self) -> dict[str, float]:
         """Of the processor, by thread, besides the one that processes."""
         return {} if self._worker is None else {"synthesize": self._worker.cpu_seconds}
 
-    def _synthesize(self, mode: Mode[Any], frame: Frame, tracks: tuple[FaceTrack, ...], t: float) -> bool:
-        """Asks for a synthesis if one may be had, and takes the newest that is there; True = it is another one."""
-        if not mode.synthesizes:
-            return False
-        newest = None
-        request = Request(frame, tracks, t, mode, self.size)
+    def _ask(self, request: Request) -> None:
+        """Has a synthesis made: at once, or on the worker's thread if another one may be had by now."""
         if self._worker is None:
-            newest = self._synthesizer.make(request) if tracks else None
-        else:
-            if tracks and not 0 <= t - self._requested < len(tracks) / self.updates:
-                self._requested = t
-                self._worker.requests.put(request)
+            self._made_at_once = self._synthesizer.make(request)
+        elif not 0 <= request.t - self._requested < len(request.tracks) / self.updates:
+            self._requested = request.t
+            self._worker.requests.put(request)
+
+    def _collect(self, mode: Mode[Any]) -> Synthesis | None:
+        """The newest synthesis if one has come since the last call."""
+        newest, self._made_at_once = self._made_at_once, None
+        if self._worker is not None:
             newest = self._worker.newest()
         if newest is None or newest.request.mode is not mode:
-            return False
+            return None
         before = {} if self._synthesis is None else self._synthesis.made
         self.updates_used += any(made is not before.get(face_id) for face_id, made in newest.made.items())
         self._synthesis = newest
-        return True
+        return newest
+
+    @property
+    def awaits(self) -> bool:
+        """Whether a synthesis is under way that is shown as soon as it is there: ask `finish` again and again."""
+        return self._worker is not None and not self.modes[self.mode].late
+
+    def finish(self, t: float) -> Composite | None:
+        """What a mode that is not late has to show by now: the newest frame that something was made of."""
+        mode = self.modes[self.mode]
+        if mode.late:
+            return None
+        newest = self._collect(mode)
+        # A newer frame may have been shown covered meanwhile.
+        if newest is None or newest.request.frame.seq <= self._shown_seq:
+            return None
+        return self._render(mode, newest.request.frame, newest.request.tracks, t)
 
     def _render(self, mode: Mode[Any], frame: Frame, tracks: tuple[FaceTrack, ...], t: float) -> Composite:
         with self._timings.measure("render"):
@@ -137,7 +157,7 @@ class Pipeline:
             shown, self._cover = open_cover(self._on_lost, frame.rgb, composite.rgb, t, self._cover)
         self._followed = True
         self._shown_seq = frame.seq
-        return Composite(replace(composite, rgb=shown), tracks)
+        return Composite(replace(composite, rgb=shown), frame, tracks)
 
     def _made(self, mode: Mode[Any], track: FaceTrack) -> Any:  # noqa: ANN401 - each mode has a type of its own
         if not mode.synthesizes:
@@ -152,4 +172,4 @@ class Pipeline:
         self._followed = False
         self._shown_seq = frame.seq
         shown, self._cover = close_cover(self._on_lost, frame.rgb, t, self._cover)
-        return Composite(replace(frame, rgb=shown), ())
+        return Composite(replace(frame, rgb=shown), frame, ())

@@ -77,7 +77,9 @@ def run(
 
     @cache
     def load(live: bool) -> Models:
-        return load_models(options.size, options.engine, live=live)
+        # A mode whose frames wait for their synthesis gains more from all the cores for it.
+        beside_camera = live and options.mode != "portrait"
+        return load_models(options.size, options.engine, spare_cores=int(beside_camera))
 
     def open_again(spec: str) -> Source:
         return open_source(

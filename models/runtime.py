@@ -137,6 +137,7 @@ def load_engine(
     batch: int = 1,
     threads: int = 0,
     cache: Path | None = None,
+    int8: Path | None = None,
 ) -> Engine:
     """Loads an ONNX network and runs it once.
 
@@ -148,6 +149,7 @@ def load_engine(
         batch: the batch size it will be called with.
         threads: CPU threads; 0 = the engine's choice.
         cache: folder for compiled networks; None = compile each time.
+        int8: the same network quantised; OpenVINO takes it where precision is "auto".
 
     Raises:
         UserError: the engine does not run here, or the file is not a network it can load.
@@ -156,8 +158,10 @@ def load_engine(
         raise UserError(f"unknown engine '{engine}'; choose one of: auto, {', '.join(ENGINES)}")
     notes: list[str] = []
     for name in ENGINES if engine == "auto" else (engine,):
+        quantised = int8 if name == "openvino" and precision == "auto" else None
+        graph, chosen = (path, precision) if quantised is None else (quantised, "int8")
         try:
-            loaded = ENGINES[name](path, precision=precision, batch=batch, threads=threads, cache=cache)
+            loaded = ENGINES[name](graph, precision=chosen, batch=batch, threads=threads, cache=cache)
             loaded({key: np.zeros(shape, np.float32) for key, shape in loaded.inputs.items()})
         except (Unavailable, RuntimeError) as error:  # OpenVINO reports a broken file as RuntimeError
             notes.append(f"{name}: {' '.join(str(error).split())[:200]}")

@@ -160,25 +160,28 @@ def load_generator(
 ) -> Generator:
     """The default generator at one of `SIZES`.
 
-    "auto" takes int8 where OpenVINO would have to compute in float32 and the size is one of `INT8_SIZES`.
+    "auto" takes int8 where OpenVINO runs a size that is one of `INT8_SIZES`.
     """
-    kind = "generator-int8" if precision == "int8" else "generator"
-    whole = SHIPPED / f"{kind}-{size}.onnx"
-    if not whole.exists():
-        raise UserError(f"no generator of {size} px in {precision}; sizes are {SIZES}, in int8 {INT8_SIZES}")
+    if precision == "int8" and size not in INT8_SIZES:
+        raise UserError(f"no generator of {size} px in int8; there is one of {', '.join(map(str, INT8_SIZES))} px")
 
-    def load(name: str) -> Engine:
-        path = beside_weights(SHIPPED / name, registry.path("synthesis-bin"))
-        return load_engine(path, engine, precision, threads=threads, cache=engine_cache())
+    def graph(kind: str, part: str) -> Path:
+        return beside_weights(SHIPPED / f"{kind}-{part}.onnx", registry.path("synthesis-bin"))
 
-    loaded = load(whole.name)
-    if precision == "auto" and size in INT8_SIZES and loaded.name == "openvino CPU float32":
-        return load_generator(size, "openvino", "int8", threads=threads)
+    def load(part: str) -> Engine:
+        quantised = graph("generator-int8", part) if size in INT8_SIZES else None
+        if precision == "int8" and quantised is not None:
+            return load_engine(quantised, engine, precision, threads=threads, cache=engine_cache())
+        path = graph("generator", part)
+        return load_engine(path, engine, precision, threads=threads, cache=engine_cache(), int8=quantised)
+
+    loaded = load(str(size))
+    kind = "generator-int8" if "int8" in loaded.name else "generator"
     return Generator(
         size,
         loaded,
-        sha256(whole),
-        lambda: (load(f"{kind}-front.onnx"), load(f"{kind}-{size}-back.onnx")),
+        sha256(SHIPPED / f"{kind}-{size}.onnx"),
+        lambda: (load("front"), load(f"{size}-back")),
     )
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import openvino as ov
 import pytest
 
-from models import latent, registry, zoo
+from models import latent, registry
 from models.arrays import F32
 from models.errors import UserError
-from models.runtime import Engine, Precision, load_engine
+from models.runtime import Engine, load_engine
 from models.zoo import (
     FRONT_LAYERS,
     FRONTS_KEPT,
@@ -23,6 +21,7 @@ from models.zoo import (
     load_encoder,
     load_generator,
     load_mapping,
+    sha256,
 )
 from tests.pictures import peak_signal_to_noise
 
@@ -89,8 +88,8 @@ def test_a_smaller_picture_is_the_big_one_reduced(size: int, least: float) -> No
 
 def test_the_fast_precision_keeps_the_picture() -> None:
     w_plus = latent.broadcast(faces()[:1])
-    exact = load_generator(256, "onnxruntime", "float32").synthesize(w_plus)
-    fast = load_generator(256).synthesize(w_plus)
+    exact = load_generator(512, "onnxruntime", "float32").synthesize(w_plus)
+    fast = load_generator(512).synthesize(w_plus)
     assert peak_signal_to_noise(as_rgb(fast), as_rgb(exact)) > PRECISION
 
 
@@ -111,13 +110,13 @@ def test_int8_is_refused_where_it_is_not() -> None:
         load_generator(256, "onnxruntime", "int8")
 
 
-def test_auto_takes_int8_where_float32_is_all_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    def without_bfloat16(path: Path, engine: str, precision: Precision, **options: Any) -> Engine:  # noqa: ANN401
-        return load_engine(path, "openvino", "float32" if precision == "auto" else precision, **options)
-
-    monkeypatch.setattr(zoo, "load_engine", without_bfloat16)
-    assert "int8" in load_generator(256).engine.name
+def test_auto_takes_int8_where_there_is_one_and_says_what_it_passed_over() -> None:
+    generator = load_generator(256)
+    assert "int8" in generator.engine.name
+    assert generator.engine.notes
+    assert generator.sha256 == sha256(SHIPPED / "generator-int8-256.onnx")
     assert "int8" not in load_generator(512).engine.name
+    assert "int8" not in load_generator(256, "onnxruntime").engine.name
 
 
 @pytest.mark.parametrize("engine", ENGINES)

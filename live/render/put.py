@@ -16,7 +16,7 @@ from models.arrays import F32, F64, U8
 from models.face_mesh import LIPS, canonical_face, mouth_opening
 
 _NO_MAP: Any = None  # OpenCV's stubs know only pairs of maps
-_CELLS = 56  # a side of the square, between which displacements are interpolated
+_CELLS = 48  # a side of the square, between which displacements are interpolated
 _LEAST_CELL = 3  # pixels
 _RIM = 0.03  # of the square, inside its border, over which displacements end
 # Share of the mouth's opening that is new, from which on it shows the generator's mouth alone.
