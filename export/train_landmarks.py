@@ -113,7 +113,7 @@ def main(argv: list[str] | None = None) -> None:
     def loss_of(difference: Tensor) -> Tensor:
         return ((difference * PIXELS).square() * weight).mean()
 
-    optimizer = torch.optim.AdamW(net.parameters(), args.rate, weight_decay=0.05)
+    optimizer = torch.optim.AdamW(net.parameters(), args.rate, weight_decay=0.15)
     started = time.monotonic()
     with Progress() as progress:
         task = progress.add_task("Landmarks", total=args.steps)
