@@ -5,7 +5,7 @@ wheel's ``.bin``; only what was trained here is stored in the graph. Each graph 
 network.
 
 The generator is written whole, and as a front (up to 64 px, the same at every size) and a back: what changes later
-layers of W+ alone needs the back alone.
+layers of W+ alone needs the back alone. At 256 px there is a graph of its gradient too, for optimisation.
 """
 
 from __future__ import annotations
@@ -32,10 +32,12 @@ from models.latent import broadcast
 from models.networks import mapping as mapping_net
 from models.networks import mobile_stylegan as ms
 from models.networks.mobile_stylegan import Published
+from models.networks.synthesis_gradient import SynthesisGradient
 from models.runtime import load_engine
 
 OPSET = 17
 TOLERANCE = 1e-3  # maximum absolute error at 1024 px, in both engines
+GRADIENT_TOLERANCE = 0.03  # of the largest gradient; the signs in the loss flip with the last bit of a pixel
 
 
 class Part(nn.Module):
@@ -54,7 +56,7 @@ def referenced_graph(
     net: nn.Module,
     method: str,
     inputs: dict[str, torch.Tensor],
-    output: str,
+    outputs: tuple[str, ...],
     constants: Map[str, Published],
     weights: str,
 ) -> onnx.ModelProto:
@@ -65,8 +67,8 @@ def referenced_graph(
     """
     buffer = io.BytesIO()
     torch.onnx.export(
-        Part(net, method), tuple(inputs.values()), buffer, input_names=list(inputs), output_names=[output],
-        dynamo=False, opset_version=OPSET, dynamic_axes={name: {0: "N"} for name in (*inputs, output)},
+        Part(net, method), tuple(inputs.values()), buffer, input_names=list(inputs), output_names=list(outputs),
+        dynamo=False, opset_version=OPSET, dynamic_axes={name: {0: "N"} for name in (*inputs, *outputs)},
         do_constant_folding=False,
     )  # fmt: skip
     model = onnx.load_from_string(buffer.getvalue())
@@ -123,7 +125,7 @@ def write_parts(net: ms.Synthesis, kind: str, out: Path) -> Parts:
         f"generator{kind}-{net.size}-back.onnx": ("back", {"features": features, "w_plus": w_plus}, "image"),
     }
     for name, (method, inputs, output) in parts.items():
-        onnx.save(referenced_graph(net, method, inputs, output, constants, weights.name), out / name)
+        onnx.save(referenced_graph(net, method, inputs, (output,), constants, weights.name), out / name)
     return Parts(*(zoo.beside_weights(out / name, weights) for name in parts))
 
 
@@ -140,6 +142,33 @@ def write_generator(size: int, heads: Path, out: Path) -> dict[str, float]:
         errors[engine] = float(max(np.abs(picture - image).max() for picture in pictures))
     if max(errors.values()) > TOLERANCE:
         raise SystemExit(f"the graphs at {size} px are off by {errors} (> {TOLERANCE}): do not ship them")
+    return errors
+
+
+def write_gradient(size: int, heads: Path, out: Path) -> dict[str, float]:
+    """Writes generator-SIZE-gradient.onnx; returns its largest error by engine, in largest gradients."""
+    net = SynthesisGradient(load_network(size, heads))
+    published = ms.weight_map(ir.read(registry.path("synthesis-xml")), size)
+    constants = {f"net.{name}": constant for name, constant in published.items()}
+    weights = registry.path("synthesis-bin")
+    w_plus, image = example_picture(net.net)
+    examples = {
+        "w_plus": torch.from_numpy(w_plus),
+        "target": torch.from_numpy(np.roll(image, 5, axis=3)),
+        "weight": torch.ones(1, 1, size, size),
+    }
+    graph = referenced_graph(net, "forward", examples, ("image", "loss", "gradient"), constants, weights.name)
+    path = out / f"generator-{size}-gradient.onnx"
+    onnx.save(graph, path)
+    with torch.no_grad():
+        expected = net(*examples.values())[2].numpy()
+    errors = {}
+    for engine in ("openvino", "onnxruntime"):
+        loaded = load_engine(zoo.beside_weights(path, weights), engine, "float32")
+        found = loaded({name: values.numpy() for name, values in examples.items()})["gradient"]
+        errors[engine] = float(np.abs(found - expected).max() / np.abs(expected).max())
+    if max(errors.values()) > GRADIENT_TOLERANCE:
+        raise SystemExit(f"the gradient at {size} px is off by {errors} (> {GRADIENT_TOLERANCE}): do not ship it")
     return errors
 
 
@@ -163,7 +192,7 @@ def write_mapping(out: Path) -> None:
     net = mapping_net.load_published(published)
     constants = {name: Published(constant) for name, constant in mapping_net.weight_map(published).items()}
     weights = registry.path("mapping-bin").name
-    graph = referenced_graph(net, "forward", {"z": torch.zeros(1, 512)}, "w", constants, weights)
+    graph = referenced_graph(net, "forward", {"z": torch.zeros(1, 512)}, ("w",), constants, weights)
     onnx.save(graph, out / "mapping.onnx")
 
 
@@ -177,6 +206,9 @@ def main(argv: list[str] | None = None) -> None:
     write_mapping(args.out)
     for size in args.sizes:
         print(f"generator-{size}.onnx", json.dumps(write_generator(size, args.heads, args.out)))
+    if zoo.GRADIENT_SIZE in args.sizes:
+        errors = write_gradient(zoo.GRADIENT_SIZE, args.heads, args.out)
+        print(f"generator-{zoo.GRADIENT_SIZE}-gradient.onnx", json.dumps(errors))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from models.runtime import Engine, Precision, load_engine
 SHIPPED = Path(__file__).parent / "shipped"
 SIZES = (256, 512, 1024)
 INT8_SIZES = (256,)
+GRADIENT_SIZE = 256  # pixels at which faces are inverted by optimisation
 FRONT_LAYERS = 9  # of W+ that the generator's front reads, up to 64 px
 FRONTS_KEPT = 4  # features of 8 MB each: two faces, each as it is and edited
 
@@ -116,6 +117,33 @@ class Encoder:
 
 
 @dataclass(frozen=True)
+class PictureGradient:
+    """W+ -> how far its picture is from another, and which way W+ would bring it nearer.
+
+    Attributes:
+        size: pixels per side, R.
+        engine: the loaded network.
+    """
+
+    size: int
+    engine: Engine
+
+    def at(self, w_plus: F32, target: F32, weight: F32) -> tuple[float, F32]:
+        """The loss of models.networks.synthesis_gradient, and its gradient.
+
+        Args:
+            w_plus: float32 [1, 18, 512].
+            target: float32 [1, 3, R, R], RGB in [-1, 1].
+            weight: float32 [1, 1, R, R], how much each pixel matters; of mean 1.
+
+        Returns:
+            The loss, and dloss/dW+ float32 [1, 18, 512].
+        """
+        found = self.engine({"w_plus": w_plus, "target": target, "weight": weight})
+        return float(found["loss"][0]), found["gradient"]
+
+
+@dataclass(frozen=True)
 class LandmarkRegressor:
     """W+ -> the landmarks of the face that the generator makes of it, without making it.
 
@@ -183,6 +211,12 @@ def load_generator(
         sha256(SHIPPED / f"{kind}-{size}.onnx"),
         lambda: (load("front"), load(f"{size}-back")),
     )
+
+
+def load_picture_gradient(engine: str = "auto", precision: Precision = "auto") -> PictureGradient:
+    """The gradient of the default generator at 256 px."""
+    path = beside_weights(SHIPPED / f"generator-{GRADIENT_SIZE}-gradient.onnx", registry.path("synthesis-bin"))
+    return PictureGradient(GRADIENT_SIZE, load_engine(path, engine, precision, cache=engine_cache()))
 
 
 def load_mapping(engine: str = "auto") -> Mapping:
