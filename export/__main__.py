@@ -31,6 +31,7 @@ COMMANDS = {
     "card": Command("export.encoder_card", "write the encoder's model card from an evaluation"),
     "landmarks": Command("export.train_landmarks", "train the regressor of a generated face's landmarks"),
     "directions": Command("export.directions", "find, calibrate and tabulate the directions of change"),
+    "space": Command("export.space", "measure W: perceptual path length and linear separability"),
     "evaluate": Command("export.evaluate", "measure the inversion on generated faces and on photographs"),
     "overview": Command("export.overview", "make the picture in the README"),
     "transfer": Command("export.transfer_report", "measure the live application's smile on photographs of people"),

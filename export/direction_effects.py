@@ -6,30 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.progress import track
 
-from export.direction_fit import Recipe
+from export.direction_recipes import UNITS, Recipe
 from export.measure import Meter, attribute_values
 from models.alignment import to_rgb
 from models.arrays import F32, F64, U8
 from models.latent import move
-
-# What is tabulated of every direction, in units that compare: a slope of 1 is one such unit per strength.
-UNITS: dict[str, float] = {
-    "smile": 0.33,
-    "mouth-open": 0.06,
-    "eyes-closed": 0.08,
-    "brows-up": 0.1,
-    "age": 14.0,
-    "gender": 0.46,
-    "yaw": 9.0,
-    "pitch": 5.6,
-    "roll": 1.0,
-    "glasses": 1.3,
-    "skin": 24.0,
-    "backdrop": 53.0,
-}
-"""Standard deviation of each attribute over generated faces (truncation 0.5 to 0.9)."""
 
 
 @dataclass(frozen=True)
@@ -86,32 +70,37 @@ def slopes(
         down = changes(editor, faces, direction, -reach, base)
         for j, name in enumerate(names):
             difference = attribute_values(up, name) - attribute_values(down, name)
-            result[i, j] = np.nanmean(difference) / (2 * reach) / UNITS[name]
+            result[i, j] = np.nanmean(difference) / (2 * reach) / UNITS[name][0]
     return result
 
 
-def without_leaks(directions: Mapping[str, F32], measured: F64, damping: float = 0.02) -> dict[str, F32]:
+def without_leaks(
+    directions: Mapping[str, F32], measured: F64, held: NDArray[np.bool_], damping: float = 0.05
+) -> dict[str, F32]:
     """Mixes directions so that each moves only its own attribute, as far as slopes tell.
 
     Args:
         directions: A directions, float32 [18, 512].
         measured: float64 [A, A], slope of direction i in attribute j, in the same order.
+        held: bool [A, A], whether direction i must leave attribute j alone; the diagonal does not matter.
         damping: keeps nearly parallel directions from being subtracted from each other at great length.
 
     Returns:
         The mixed directions under the same names; own slopes as before.
     """
-    size = len(directions)
     own = np.diag(measured)
     relative = measured / own[:, None]  # rows: leaks per unit of own effect
-    mixing = relative.T @ np.linalg.inv(relative @ relative.T + damping * np.eye(size))
-    mixing /= np.diag(mixing @ relative)[:, None]
     scaled = np.stack(list(directions.values())) / own[:, None, None]
-    mixed = np.tensordot(mixing, scaled, axes=1) * own[:, None, None]
-    return dict(zip(directions, mixed.astype(np.float32), strict=True))
+    mixed = {}
+    for i, name in enumerate(directions):
+        asked = relative[:, held[i] | (np.arange(len(own)) == i)]
+        mixing = np.linalg.solve(asked @ asked.T + damping * np.eye(len(own)), relative[:, i])
+        mixing *= own[i] / (mixing @ relative[:, i])
+        mixed[name] = np.tensordot(mixing, scaled, axes=1).astype(np.float32)
+    return mixed
 
 
-def calibrated(editor: Editor, faces: F32, direction: F32, recipe: Recipe, base: F32, rounds: int = 4) -> F32:
+def calibrated(editor: Editor, faces: F32, direction: F32, recipe: Recipe, base: F32, rounds: int = 3) -> F32:
     """The direction rescaled so that strength 1 moves its attribute by the recipe's target, on average."""
     values = attribute_values(base, recipe.attribute)
     chosen = (values >= recipe.start[0]) & (values <= recipe.start[1])

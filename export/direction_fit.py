@@ -2,81 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
 
+from export.direction_recipes import LOOSE, SKEWED, Recipe
 from export.fidelity import LAYER_GROUPS
 from export.labelling import Labels
 from models.arrays import F32, F64
-from models.latent import EVERY_LAYER, LAYERS, MIDDLE
+from models.latent import LAYERS
 
 # Layers that share a style in the fit. Five groups instead of three predict no better.
 GROUPS = tuple(LAYER_GROUPS.values())
 PENALTIES = (100, 300, 1000, 3000, 10_000, 30_000)
-SLACK = 0.01
+# Variance of a held attribute that a step may leave: holding harder asks for steps no face has ever made
+# (Mahalanobis length of the smile with 31 attributes held: 5.6 at 0.003, 2.0 with these).
+SLACK, LOOSE_SLACK = 0.03, 0.3
 COMPONENTS = 32  # of bones and of surroundings
 # Shrinks the covariance of W to its diagonal: with a few thousand faces the small axes are mostly noise.
 COVARIANCE_SHRINKAGE = 0.2
-COARSE_AND_MIDDLE = slice(0, 8)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How one direction is made.
-
-    Attributes:
-        attribute: the attribute of export.measure it moves.
-        description: what positive strengths do, for users.
-        layers: the W+ layers it is applied to; the others keep their style.
-        target: the change of the attribute that strength 1 should make.
-        start: the range of the attribute within which a face counts for that target; a face that already
-            smiles cannot show what a smile direction does.
-        still: what else should change little, "bones" or "surroundings", and how much that weighs.
-    """
-
-    attribute: str
-    description: str
-    layers: slice
-    target: float
-    start: tuple[float, float] = (-np.inf, np.inf)
-    still: Mapping[str, float] = field(default_factory=dict)
-
-
-# An expression leaves skull, hair and background alone. At this weight they change a half to a third as much as
-# without, and the step is hardly less likely (Mahalanobis length of the smile 2.07 instead of 1.96).
-AN_EXPRESSION = {"bones": 300.0, "surroundings": 300.0}
-
-# Layers, by trial on 16 faces: the fewest without more leaks, change of identity and of background per effect.
-RECIPES = {
-    "smile": Recipe("smile", "smiles", COARSE_AND_MIDDLE, 0.38, (0.0, 0.3), AN_EXPRESSION),
-    "mouth-open": Recipe("mouth-open", "opens the mouth", COARSE_AND_MIDDLE, 0.16, (0.0, 0.2), AN_EXPRESSION),
-    "eyes-closed": Recipe("eyes-closed", "closes the eyes", MIDDLE, 0.2, (0.0, 0.3), AN_EXPRESSION),
-    "brows-up": Recipe("brows-up", "raises the brows", COARSE_AND_MIDDLE, 0.17, (0.0, 0.3), AN_EXPRESSION),
-    "age": Recipe("age", "makes older; negative, younger", EVERY_LAYER, 7.0, (20.0, 50.0), {"surroundings": 30.0}),
-    "gender": Recipe(
-        "gender", "makes masculine; negative, feminine", EVERY_LAYER, 0.4, (0.0, 0.1), {"surroundings": 30.0}
-    ),
-    "yaw": Recipe("yaw", "turns to the picture's right", COARSE_AND_MIDDLE, 6.0, still={"surroundings": 100.0}),
-    "pitch": Recipe("pitch", "looks up; negative, down", COARSE_AND_MIDDLE, 5.0, still={"surroundings": 100.0}),
-}
-
-# Not directions themselves, but what a direction must not move on the side.
-NUISANCES = ("roll", "glasses", "skin", "backdrop")
 
 
 def _normal_scores(values: F64) -> F64:
     ranks = values.argsort().argsort()
     quantiles = (ranks + 0.5) / len(values)
     return np.array([NormalDist().inv_cdf(quantile) for quantile in quantiles])
-
-
-# Blendshapes pile up at 0 and probabilities at both ends: their ranks are closer to linear in W than they are
-# (correlation on faces left out of the fit: brows-up 0.84 instead of 0.69, smile 0.88 instead of 0.83).
-SKEWED = ("smile", "mouth-open", "eyes-closed", "brows-up", "gender")
 
 
 @dataclass(frozen=True)
@@ -115,7 +66,6 @@ def fit(labels: Labels, names: tuple[str, ...]) -> Gradients:
 
     flat = x.reshape(len(x), -1)
     flat -= flat.mean(axis=0)
-    targets = np.stack([_standardised_target(labels, name) for name in names], axis=1)
     targets = np.stack([_standardised_target(labels, name) for name in names], axis=1)
     slopes, correlation = _ridge(flat, targets)
     still = {}
@@ -162,22 +112,24 @@ def step(gradients: Gradients, recipe: Recipe, *, raw: bool) -> F32:
 
     Likeliest is the shortest in Mahalanobis distance, C being the covariance of W; what is to keep still, J,
     lengthens it: the step s minimises s' (C^-1 + weights J'J) s. With B the slopes of the attributes concerned
-    and M the inverse of that matrix, the s with B s = target is M B' (B M B')^-1 target.
+    and M the inverse of that matrix, the s with B s = target is M B' (B M B')^-1 target. Held attributes may give
+    way a little: a slack d on the diagonal of B M B' adds (B s)^2 / d to what is minimised, for each of them.
 
     Args:
         gradients: the fitted models.
         recipe: the attribute to move, the layers that may change, what to keep still.
-        raw: move it alone in view (True), or hold all the other attributes still as far as the linear models
-            know them (False).
+        raw: move it alone in view (True), or hold all the other attributes still, but those that the recipe
+            sets free, as far as the linear models know them (False).
 
     Returns:
         float32 [18, 512], in units of w, zero outside the recipe's layers.
     """
-    index = gradients.names.index(recipe.attribute)
-    rows: NDArray[np.intp] = np.array([index]) if raw else np.arange(len(gradients.names))
+    rows = [
+        i for i, name in enumerate(gradients.names) if name == recipe.attribute or not (raw or name in recipe.free)
+    ]
     allowed = np.array([_overlap(group, recipe.layers) for group in GROUPS])[:, None]
     slopes = gradients.slopes[rows] * allowed
-    target = (rows == index).astype(np.float64)
+    target = np.array([gradients.names[row] == recipe.attribute for row in rows], np.float64)
     across = slopes @ gradients.covariance  # B M, still to be corrected for J
     if recipe.still and not raw:
         weighted = [np.sqrt(weight) * gradients.still[name] for name, weight in recipe.still.items()]
@@ -188,8 +140,9 @@ def step(gradients: Gradients, recipe: Recipe, *, raw: bool) -> F32:
         shared = np.linalg.solve(inner, np.einsum("kgi,agi->ka", keep, across))
         across = across - np.einsum("ka,kgi->agi", shared, spread_keep)
     system = np.einsum("agi,bgi->ab", slopes, across)
-    # Attributes that the allowed layers cannot move ask for the impossible without a little slack.
-    system[np.diag_indices(len(rows))] *= 1 + SLACK
+    names = [gradients.names[row] for row in rows]
+    slack = [0.0 if name == recipe.attribute else LOOSE_SLACK if name in LOOSE else SLACK for name in names]
+    system[np.diag_indices(len(rows))] += slack
     by_group = np.einsum("a,agi->gi", np.linalg.solve(system, target), across) * gradients.spread
     direction = np.zeros((LAYERS, by_group.shape[-1]), np.float32)
     for group, style in zip(GROUPS, by_group, strict=True):

@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from rich.progress import track
 
-from export.direction_effects import UNITS, Editor
-from export.direction_fit import RECIPES
-from export.measure import IdentityMeter, Measures, identity_distance
+from export.direction_effects import Editor
+from export.direction_recipes import ANYTHING, RECIPES, UNITS
+from export.measure import SAME_PERSON, IdentityMeter, Measures, identity_distance
 from models.arrays import F32, U8
 
-REACH = 2.0  # strengths measured are -REACH and +REACH
+REACH = 2.0  # strengths whose effect is tabulated are -REACH and +REACH
+STRENGTHS = (-3.0, -REACH, REACH, 3.0)  # at which identity is looked at; the last are the sensible limits
 
 
 @dataclass(frozen=True)
@@ -23,19 +24,21 @@ class Effect:
     Attributes:
         per_unit: change per unit of strength of every attribute of `UNITS`, in the attribute's own unit,
             between -REACH and +REACH.
+        per_unit_error: standard error of that of its own attribute.
         rise: change of its own attribute from 0 to +REACH on the faces its recipe starts from; the quarter of
             them that moves least moves less than `rise_least_quarter`.
-        span: median change of its own attribute from -REACH to +REACH, all faces.
-        identity: median identity distance at -REACH and at +REACH.
+        identity: median identity distance from the unedited face at each of `STRENGTHS`.
+        range: strengths, lowest and highest, between which that median says that it is the same person.
         backdrop_change: mean absolute change of the picture's upper corners at +-REACH, levels of 255.
-        lost: in how many pictures no face was found.
+        lost: with how many faces an edited picture showed none.
     """
 
     per_unit: dict[str, float]
+    per_unit_error: float
     rise: float
     rise_least_quarter: float
-    span: float
-    identity: tuple[float, float]
+    identity: tuple[float, ...]
+    range: tuple[float, float]
     backdrop_change: float
     lost: int
 
@@ -50,52 +53,61 @@ class _Shot:
 def measure_effects(
     editor: Editor, identity: IdentityMeter, faces: F32, directions: Mapping[str, F32]
 ) -> dict[str, Effect]:
-    """`Effect` of each direction [18, 512] on faces, float32 W+ [N, 18, 512]."""
+    """`Effect` of each direction [18, 512] on faces, float32 W+ [N, 18, 512].
+
+    A direction that is none of `RECIPES` has no attribute of its own; the one that it moves most takes its place.
+    """
     shots = [(face, _shot(editor, identity, face, None, 0.0)) for face in faces]
     found = [(face, shot) for face, shot in shots if shot is not None]
     effects = {}
     for name, direction in directions.items():
-        pairs, lost = [], 0
+        rows, lost = [], 0
         for face, before in track(found, description=f"Tabulating {name}"):
-            down = _shot(editor, identity, face, direction, -REACH)
-            up = _shot(editor, identity, face, direction, REACH)
-            if down is None or up is None:
+            edited = [_shot(editor, identity, face, direction, strength) for strength in STRENGTHS]
+            row = [before, *(shot for shot in edited if shot is not None)]
+            if len(row) == 1 + len(STRENGTHS):
+                rows.append(row)
+            else:
                 lost += 1
-                continue
-            pairs.append((down, before, up))
-        effects[name] = _effect(name, pairs, lost)
+        effects[name] = _effect(name, rows, lost)
     return effects
+
+
+def own_attribute(name: str, per_unit: Mapping[str, float]) -> str:
+    """The attribute that a direction is for: its recipe's, or else the one it moves most."""
+    if name in RECIPES:
+        return RECIPES[name].attribute
+    return max(per_unit, key=lambda attribute: abs(per_unit[attribute]) / UNITS[attribute][0])
 
 
 def as_json(effects: Mapping[str, Effect], faces: int) -> dict[str, object]:
     """Effects and how they were measured, ready for JSON."""
     directions = {}
     for name, effect in effects.items():
-        recipe = RECIPES[name]
-        directions[name] = {
-            "attribute": recipe.attribute,
-            "layers": [recipe.layers.start, recipe.layers.stop - 1],
-            **asdict(effect),
-        }
-    return {"faces": faces, "reach": REACH, "standard_deviations": UNITS, "directions": directions}
+        layers = [RECIPES[name].layers.start, RECIPES[name].layers.stop - 1] if name in RECIPES else None
+        attribute = own_attribute(name, effect.per_unit)
+        directions[name] = {"attribute": attribute, "layers": layers, **asdict(effect)}
+    deviations = {attribute: unit for attribute, (unit, _) in UNITS.items()}
+    return {
+        "faces": faces,
+        "reach": REACH,
+        "strengths": STRENGTHS,
+        "standard_deviations": deviations,
+        "directions": directions,
+    }
 
 
 def markdown(effects: Mapping[str, Effect]) -> str:
-    """The README's two tables: what each direction does, and its leaks in standard deviations per unit."""
-    lines = [
-        "| direction | own attribute, per unit | from 0 to +2 | from -2 to +2 | identity at -2, +2 |",
-        "|---|---|---|---|---|",
-    ]
+    """The README's table: what each direction does."""
+    lines = ["| name | what it does | per unit | from 0 to +2 | same person |", "|---|---|---|---|---|"]
     for name, effect in effects.items():
-        own = RECIPES[name].attribute
+        own = own_attribute(name, effect.per_unit)
+        description = RECIPES[name].description if name in RECIPES else own
+        low, high = effect.range
         lines.append(
-            f"| {name} | {effect.per_unit[own]:+.2g} | {effect.rise:+.2g} | {effect.span:+.2g} "
-            f"| {effect.identity[0]:.2f}, {effect.identity[1]:.2f} |"
+            f"| `{name}` | {description} | {effect.per_unit[own]:+.2g} {UNITS[own][1]} | {effect.rise:+.2g} "
+            f"| {low:+.2g} to {high:+.2g} |"
         )
-    lines += ["", "| direction | " + " | ".join(UNITS) + " |", "|---" * (len(UNITS) + 1) + "|"]
-    for name, effect in effects.items():
-        cells = [f"{effect.per_unit[attribute] / unit:+.2f}" for attribute, unit in UNITS.items()]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -107,29 +119,51 @@ def _shot(editor: Editor, identity: IdentityMeter, face: F32, direction: F32 | N
     return _Shot(rgb, measures, identity.embed(rgb, measures.detection.landmarks))
 
 
-def _effect(name: str, shots: Sequence[tuple[_Shot, _Shot, _Shot]], lost: int) -> Effect:
-    def values(column: int, attribute: str) -> F32:
-        return np.array([row[column].measures.attribute(attribute) for row in shots], np.float32)
+def _effect(name: str, rows: Sequence[Sequence[_Shot]], lost: int) -> Effect:
+    """Of rows of shots: the unedited, then one at each of `STRENGTHS`."""
+    down, up = 1 + STRENGTHS.index(-REACH), 1 + STRENGTHS.index(REACH)
 
-    recipe = RECIPES[name]
-    start = values(1, recipe.attribute)
-    chosen = (start >= recipe.start[0]) & (start <= recipe.start[1])
-    rises = (values(2, recipe.attribute) - start)[chosen]
-    distances = [[identity_distance(row[1].identity, row[side].identity) for row in shots] for side in (0, 2)]
+    def values(column: int, attribute: str) -> F32:
+        return np.array([row[column].measures.attribute(attribute) for row in rows], np.float32)
+
+    def slope(attribute: str) -> F32:
+        return (values(up, attribute) - values(down, attribute)) / np.float32(2 * REACH)
+
+    per_unit = {attribute: float(slope(attribute).mean()) for attribute in UNITS}
+    own = own_attribute(name, per_unit)
+    lowest, highest = RECIPES[name].start if name in RECIPES else ANYTHING
+    start = values(0, own)
+    rises = (values(up, own) - start)[(start >= lowest) & (start <= highest)]
+    identity = [
+        float(np.median([identity_distance(row[0].identity, row[1 + i].identity) for row in rows]))
+        for i in range(len(STRENGTHS))
+    ]
     return Effect(
-        per_unit={
-            attribute: float((values(2, attribute) - values(0, attribute)).mean() / (2 * REACH))
-            for attribute in UNITS
-        },
+        per_unit=per_unit,
+        per_unit_error=float(slope(own).std() / np.sqrt(len(rows))),
         rise=float(rises.mean()),
         rise_least_quarter=float(np.percentile(rises, 25)),
-        span=float(np.median(values(2, recipe.attribute) - values(0, recipe.attribute))),
-        identity=(float(np.median(distances[0])), float(np.median(distances[1]))),
+        identity=tuple(identity),
+        range=same_person_range(identity),
         backdrop_change=float(
-            np.mean([_corner_change(row[1].rgb, row[side].rgb) for row in shots for side in (0, 2)])
+            np.mean([_corner_change(row[0].rgb, row[side].rgb) for row in rows for side in (down, up)])
         ),
         lost=lost,
     )
+
+
+def same_person_range(identity: Sequence[float]) -> tuple[float, float]:
+    """Where the distance at each of `STRENGTHS`, linear in between and 0 at 0, stays below `SAME_PERSON`."""
+
+    def reach(strengths: Sequence[float], distances: Sequence[float]) -> float:
+        """Of two rising strengths."""
+        rising = np.maximum.accumulate([0.0, *distances])
+        if rising[-1] < SAME_PERSON:
+            return strengths[-1]
+        return float(np.interp(SAME_PERSON, rising, [0.0, *strengths]))
+
+    below = reach([-STRENGTHS[1], -STRENGTHS[0]], [identity[1], identity[0]])
+    return -below, reach(STRENGTHS[2:], identity[2:])
 
 
 def _corner_change(before: U8, after: U8) -> float:

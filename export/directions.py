@@ -1,6 +1,7 @@
 """Finds directions in W+: labels generated faces, fits, removes leaks, sets the unit of strength, tabulates.
 
-Strength 1 makes a clearly visible, natural change; +-3 is the sensible limit.
+Strength 1 makes a clearly visible, natural change; +-3 is the sensible limit. With --from-pairs or --from-labels,
+directions are made from pictures of yours instead; with --of and --hold, from a direction there is.
 """
 
 from __future__ import annotations
@@ -12,18 +13,25 @@ from pathlib import Path
 import numpy as np
 
 from export.direction_effects import Editor, calibrated, slopes, without_leaks
-from export.direction_fit import NUISANCES, RECIPES, Gradients, Recipe, fit, step
+from export.direction_fit import Gradients, fit, step
+from export.direction_hold import holding
+from export.direction_recipes import LOOSE, NUISANCES, RECIPES, UNITS, Recipe
 from export.direction_table import as_json, markdown, measure_effects
+from export.heat_map import draw_heat_map
 from export.labelling import label
 from export.measure import IdentityMeter, Meter
+from export.own_directions import Pictures, encode, from_folders, from_table
+from export.own_directions import make as make_own
 from export.sampling import sample_w_plus
 from export.sheet import sheet, write_png
+from models import registry
 from models.alignment import to_rgb
 from models.arrays import F32
 from models.directions import load_direction
 from models.errors import UserError
+from models.landmarker import Landmarker
 from models.latent import EVERY_LAYER, mean_w, move
-from models.zoo import Generator, Mapping, load_generator, load_mapping
+from models.zoo import Generator, Mapping, load_encoder, load_generator, load_mapping
 
 SIZE = 256
 OUT = Path(__file__).parent.parent / "models" / "shipped" / "directions"
@@ -31,7 +39,7 @@ TUNING_SEED, TABLE_SEED, STRIP_SEED = 12, 13, 14  # of faces never labelled
 RANGE = (-3.0, 3.0)
 STRIP_STRENGTHS = (-3, -2, -1, 0, 1, 2, 3)
 LEAK_REACH = 1.5
-LEAK_ROUNDS = 1
+SHOWN = 8  # attributes that an own direction moves most
 
 
 def find(editor: Editor, gradients: Gradients, faces: F32, *, raw: bool) -> dict[str, F32]:
@@ -46,14 +54,14 @@ def find(editor: Editor, gradients: Gradients, faces: F32, *, raw: bool) -> dict
     base = np.stack([row for face in faces if (row := editor.columns(face)) is not None])
     if len(base) < len(faces):
         raise UserError("no face is found in some generated pictures; choose another number of --tuning-faces")
-    directions = {name: step(gradients, recipe, raw=raw) for name, recipe in RECIPES.items()}
+    helpers = {} if raw else {name: Recipe(name, "", EVERY_LAYER, 1.0) for name in NUISANCES}
+    recipes = RECIPES | helpers
+    directions = {name: step(gradients, recipe, raw=raw) for name, recipe in recipes.items()}
     if not raw:
-        helpers = {name: step(gradients, Recipe(name, "", EVERY_LAYER, 1.0), raw=False) for name in NUISANCES}
-        together = directions | helpers
-        for _ in range(LEAK_ROUNDS):
-            leaks = slopes(editor, faces, together, tuple(together), base, LEAK_REACH)
-            together = without_leaks(together, leaks)
-        directions = {name: together[name] for name in RECIPES}
+        names = tuple(recipe.attribute for recipe in recipes.values())
+        held = np.array([[name not in (*LOOSE, *recipe.free) for name in names] for recipe in recipes.values()])
+        leaks = slopes(editor, faces, directions, names, base, LEAK_REACH)
+        directions = without_leaks(directions, leaks, held)
     return {name: calibrated(editor, faces, directions[name], recipe, base) for name, recipe in RECIPES.items()}
 
 
@@ -62,20 +70,20 @@ def fresh_faces(seed: int, count: int, mapping: Mapping) -> F32:
     return sample_w_plus(np.random.default_rng(seed), count, mapping.map, mean_w())
 
 
-def save(path: Path, direction: F32, description: str) -> None:
+def save(path: Path, direction: F32, description: str, limits: tuple[float, float] = RANGE) -> None:
     """Writes a shipped direction; half precision is finer than a strength's last shown digit."""
     np.savez_compressed(
         path,
         vector=direction.astype(np.float16),
         description=np.array(description),
-        range=np.array(RANGE, np.float32),
+        range=np.array(limits, np.float32),
     )
 
 
 def make(args: argparse.Namespace, generator: Generator, mapping: Mapping) -> None:
     """Labels, fits, calibrates and writes every direction of `RECIPES`."""
     labels = label(args.pool, args.samples)
-    names = (*dict.fromkeys(recipe.attribute for recipe in RECIPES.values()), *NUISANCES)
+    names = (*(recipe.attribute for recipe in RECIPES.values()), *NUISANCES)
     gradients = fit(labels, names)
     for name, correlation in zip(names, gradients.correlation, strict=True):
         print(f"{name:>12}: prediction and label correlate to {correlation:.2f} on faces left out")
@@ -92,14 +100,53 @@ def load(folder: Path) -> dict[str, F32]:
 
 
 def tabulate(args: argparse.Namespace, generator: Generator, mapping: Mapping) -> None:
-    """Measures the directions on fresh faces; writes JSON, prints the README's tables."""
+    """Measures the directions on fresh faces; writes JSON, heat map and ranges, prints the README's table."""
     with Meter() as meter:
         editor = Editor(generator.synthesize, meter)
         faces = fresh_faces(TABLE_SEED, args.faces, mapping)
-        effects = measure_effects(editor, IdentityMeter(), faces, load(args.out))
+        directions = load(args.out)
+        effects = measure_effects(editor, IdentityMeter(), faces, directions)
+    for name, direction in directions.items():
+        save(args.out / f"{name}.npz", direction, RECIPES[name].description, effects[name].range)
     path = args.out / "effects.json"
     path.write_text(json.dumps(as_json(effects, args.faces), indent=1) + "\n", encoding="utf-8")
+    write_png(args.out / "leaks.png", draw_heat_map(effects))
     print(markdown(effects))
+
+
+def from_pictures(args: argparse.Namespace, pictures: Pictures, generator: Generator, mapping: Mapping) -> None:
+    """Writes NAME-means.npz and NAME-classifier.npz; says how well they tell pictures apart, what they move."""
+    encoder = load_encoder(args.engine)
+    with Landmarker(registry.path("face-landmarker")) as landmarker:
+        classes = []
+        for paths in (pictures.without, pictures.having):
+            latents = encode(paths, encoder, landmarker)
+            for path in (path for path, w_plus in zip(paths, latents, strict=True) if w_plus is None):
+                print(f"no face in {path}: left out")
+            classes.append(np.array([w_plus for w_plus in latents if w_plus is not None], np.float32))
+    for kind, own in make_own(*classes).items():
+        path = args.out / f"{args.name}-{kind}.npz"
+        print(f"{path}: right about {own.accuracy:.0%} of pictures left out of its making (chance: 50%)")
+        conclude(args, path, own.vector, f"{args.name}, from {sum(map(len, classes))} pictures", generator, mapping)
+
+
+def conclude(
+    args: argparse.Namespace, path: Path, direction: F32, description: str, generator: Generator, mapping: Mapping
+) -> None:
+    """Holds what --hold asks for, writes the direction and prints what it moves, in standard deviations per unit."""
+    faces = fresh_faces(TUNING_SEED, args.tuning_faces, mapping)
+    with Meter() as meter:
+        editor = Editor(generator.synthesize, meter)
+        if args.hold:
+            held = {name: load_direction(name).vector[0] for name in args.hold}
+            direction = holding(editor, faces, direction, held)
+        effect = measure_effects(editor, IdentityMeter(), faces, {path.stem: direction})[path.stem]
+    save(path, direction, description, effect.range)
+    moved = {name: effect.per_unit[name] / unit for name, (unit, _) in UNITS.items()}
+    strongest = sorted(moved, key=lambda name: -abs(moved[name]))[:SHOWN]
+    print("  moves " + ", ".join(f"{name} {moved[name]:+.2f}" for name in strongest))
+    low, high = effect.range
+    print(f"  same person from {low:+.2g} to {high:+.2g}; use it: ./run.sh --direction {path}")
 
 
 def draw_strips(args: argparse.Namespace, generator: Generator, mapping: Mapping) -> None:
@@ -129,14 +176,31 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--faces", type=int, default=200, help="faces of the table")
     parser.add_argument("--strips", type=Path, metavar="DIR", help="only draw sheets of faces at all strengths")
     parser.add_argument("--strip-faces", type=int, default=6)
+    own = parser.add_argument_group("from pictures of yours, or from another direction")
+    own.add_argument("--from-pairs", type=Path, nargs=2, metavar=("A", "B"), help="folders: without and with it")
+    own.add_argument("--from-labels", type=Path, metavar="CSV", help="a table with the columns file,label")
+    own.add_argument("--of", metavar="DIRECTION", help="a shipped direction, or a file of one")
+    own.add_argument("--hold", action="append", metavar="NAME", help="leave this attribute alone; may be repeated")
+    own.add_argument("--name", default="own", help="what the files made are called")
     args = parser.parse_args(argv)
+    if args.hold and not (args.of or args.from_pairs or args.from_labels):
+        raise UserError("--hold needs a direction to change; give --of, --from-pairs or --from-labels")
     for name in ("samples", "tuning_faces", "faces", "strip_faces"):
         if getattr(args, name) < 1:
             option = name.replace("_", "-")
             raise UserError(f"--{option} {getattr(args, name)}: give a number of faces, at least 1")
     args.out.mkdir(parents=True, exist_ok=True)
     generator, mapping = load_generator(SIZE, args.engine, threads=args.threads), load_mapping(args.engine)
-    if args.strips:
+    if args.from_pairs:
+        from_pictures(args, from_folders(*args.from_pairs), generator, mapping)
+    elif args.from_labels:
+        from_pictures(args, from_table(args.from_labels), generator, mapping)
+    elif args.of:
+        direction = load_direction(args.of)
+        kept = f", holding {', '.join(args.hold)}" if args.hold else ""
+        path = args.out / f"{args.name}.npz"
+        conclude(args, path, direction.vector[0], direction.name + kept, generator, mapping)
+    elif args.strips:
         draw_strips(args, generator, mapping)
     elif args.table:
         tabulate(args, generator, mapping)

@@ -205,7 +205,7 @@ def read_photo(path: Path) -> U8:
 def photo_paths(folder: Path) -> list[Path]:
     """The photographs of a folder, sorted by name."""
     if not folder.is_dir():
-        raise UserError(f"--photos {folder} is not a folder; give a folder of face photographs")
+        raise UserError(f"{folder} is not a folder; give a folder of face photographs")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES)
     if not paths:
         raise UserError(f"{folder} holds no photographs; expected files of {', '.join(PHOTO_SUFFIXES)}")

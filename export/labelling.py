@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from rich.progress import track
 
-from export.measure import Meter, attribute_values
+from export.measure import COLUMNS, Meter, attribute_values
 from export.pool import SIZE, Pool, open_pool
 from models.arrays import F32, U8
 from models.errors import UserError
@@ -62,7 +62,7 @@ def label(folder: Path, most: int) -> Labels:
     rows = shards * SHARD
     measured = folder / "measures"
     measured.mkdir(exist_ok=True)
-    missing = [i for i in range(shards) if not _path(measured, i).exists()]
+    missing = [i for i in range(shards) if not _is_current(_path(measured, i))]
     if missing:
         with Meter() as meter:
             for i in track(missing, description=f"Labelling {len(missing) * SHARD} faces"):
@@ -92,6 +92,11 @@ def _surroundings(rgb: U8) -> F32:
 
 def _path(folder: Path, index: int) -> Path:
     return folder / f"{index:04d}.npy"
+
+
+def _is_current(path: Path) -> bool:
+    """Whether a shard is there and holds all that is measured today."""
+    return path.exists() and np.load(path, mmap_mode="r").shape[1] == len(COLUMNS)
 
 
 def _save(path: Path, columns: F32) -> None:

@@ -14,6 +14,7 @@ import dlib
 import numpy as np
 import onnxruntime as ort
 
+from export.appearance import APPEARANCE, CHEEKS, appearance
 from models import registry
 from models.alignment import EYE_A, EYE_B
 from models.arrays import F32, F64, U8
@@ -39,7 +40,6 @@ GENDER_CHIP = (32, 0.2)
 GLASSES_CHIP = (86, 0.0)  # 64 px between the outer eye corners
 BRIDGE = (8, 32, 38, 48)  # top, bottom, left, right of the bridge of the nose in that chip
 FRAME_EDGE = 2.2  # edge at which glasses are as likely as not
-CHEEKS = (50, 101, 118, 205, 280, 330, 347, 425)  # points on both cheeks
 CHANNEL_MEANS: F32 = np.array([122.781998, 117.000999, 104.297997], np.float32)
 # The age network's class i means age i, but class 0 "a few months".
 CLASS_AGES: F32 = np.array([0.25, *range(1, 81)], np.float32)
@@ -48,7 +48,7 @@ SAME_PERSON = 0.6  # identity distances below this are usually one person (dlib'
 
 
 # Everything that is measured of a picture besides its landmarks, in the order of `Measures.columns`.
-COLUMNS = (*BLENDSHAPES, "yaw", "pitch", "roll", "age", "male", "glasses", "skin", "backdrop")
+COLUMNS = (*BLENDSHAPES, "yaw", "pitch", "roll", "age", "male", "glasses", "skin", "backdrop", *APPEARANCE)
 
 # An attribute is a weighted sum of columns.
 ATTRIBUTES: dict[str, dict[str, float]] = {
@@ -74,9 +74,31 @@ ATTRIBUTES: dict[str, dict[str, float]] = {
         "eyeLookDownLeft": -0.5,
         "eyeLookDownRight": -0.5,
     },
+    "brow-furrow": {"browDownLeft": 0.5, "browDownRight": 0.5},
+    "squint": {"eyeSquintLeft": 0.5, "eyeSquintRight": 0.5},
+    "eyes-wide": {"eyeWideLeft": 0.5, "eyeWideRight": 0.5},
+    "pucker": {"mouthPucker": 1.0},
+    # Raised brows, wide eyes, a dropped jaw, each counted by how much faces differ in it.
+    "surprise": {
+        "browInnerUp": 0.2,
+        "browOuterUpLeft": 0.2,
+        "browOuterUpRight": 0.2,
+        "jawOpen": 1.0,
+        "eyeWideLeft": 1.0,
+        "eyeWideRight": 1.0,
+    },
     "glasses": {"glasses": 1.0},
-    "skin": {"skin": 1.0},
-    "backdrop": {"backdrop": 1.0},
+    "skin-lightness": {"skin": 1.0},
+    "background-light": {"backdrop": 1.0},
+    "hair-darkness": {"hair_lightness": -1.0},
+    "hair-length": {"hair_length": 1.0},
+    "beard": {"beard": 1.0},
+    "lip-redness": {"lip_redness": 1.0},
+    "make-up": {"lip_redness": 0.5, "lid_darkness": 0.35},
+    "face-width": {"face_width": 1.0},
+    "lip-fullness": {"lip_fullness": 1.0},
+    "eye-size": {"eye_size": 1.0},
+    "nose-width": {"nose_width": 1.0},
 }
 
 
@@ -91,6 +113,7 @@ class Measures:
         glasses: how sure the edge across the bridge of the nose is a frame's, in [0, 1].
         skin: mean lightness of the cheeks in [0, 255].
         backdrop: mean lightness of the picture's upper corners in [0, 255].
+        appearance: float32 [len(APPEARANCE)], see export.appearance.
     """
 
     detection: Detection
@@ -99,11 +122,14 @@ class Measures:
     glasses: float
     skin: float
     backdrop: float
+    appearance: F32
 
     def columns(self) -> F32:
         """float32 [len(COLUMNS)]."""
         rest = (self.age, self.male, self.glasses, self.skin, self.backdrop)
-        return np.concatenate([self.detection.blendshapes, self.detection.pose, rest]).astype(np.float32)
+        return np.concatenate([self.detection.blendshapes, self.detection.pose, rest, self.appearance]).astype(
+            np.float32
+        )
 
     def attribute(self, name: str) -> float:
         """The value of one of `ATTRIBUTES`."""
@@ -207,6 +233,7 @@ class Meter:
             glasses=glasses(lightness, landmarks),
             skin=cheek_lightness(lightness, landmarks),
             backdrop=corner_lightness(lightness),
+            appearance=appearance(rgb, landmarks),
         )
 
 

@@ -20,6 +20,8 @@ from models.unpickle import Tree, load_tensors
 SUFFIXES = (".pt", ".pth", ".npy", ".npz")
 
 _SHIPPED = Path(__file__).parent / "shipped" / "directions"
+# Those that get a key of their own in the window; the others follow by name.
+_FIRST = ("smile", "mouth-open", "surprise", "eyes-closed", "age", "gender", "beard", "hair-length", "glasses")
 _MOST_BYTES = 16 << 20  # a direction in float64 has 74 kB; collections of them are not directions
 _MOST_VALUE = 1e4  # W has values of a few units
 _NAMES = ("vector", "direction", "boundary", "w", "w_plus", "latent")  # what authors call the array
@@ -45,8 +47,9 @@ class Direction:
 
 
 def shipped_directions() -> tuple[str, ...]:
-    """Names of the directions that come with the application, sorted."""
-    return tuple(sorted(path.stem for path in _SHIPPED.glob("*.npz")))
+    """Names of the directions that come with the application: those with keys first, then by name."""
+    names = sorted(path.stem for path in _SHIPPED.glob("*.npz"))
+    return tuple(sorted(names, key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST)))
 
 
 def load_direction(name_or_path: str) -> Direction:

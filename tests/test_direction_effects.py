@@ -14,7 +14,7 @@ from models.latent import mean_w
 pytest.importorskip("dlib", reason="needs the train extra")
 
 from export.direction_effects import Editor, calibrated, changes
-from export.direction_fit import RECIPES
+from export.direction_recipes import RECIPES
 from export.measure import Meter, attribute_values
 from export.sampling import sample_w_plus
 from models.directions import load_direction

@@ -10,7 +10,8 @@ from models.arrays import F32, F64
 pytest.importorskip("dlib", reason="needs the train extra")
 
 from export.direction_effects import without_leaks
-from export.direction_fit import GROUPS, Gradients, Recipe, fit, step
+from export.direction_fit import GROUPS, Gradients, fit, step
+from export.direction_recipes import Recipe
 from export.labelling import Labels
 from export.measure import COLUMNS
 
@@ -120,6 +121,16 @@ def test_measured_leaks_are_removed_and_own_effects_kept() -> None:
     for i, name in enumerate(directions):
         directions[name] = (34 * answers[i].reshape(18, 64) + 0.3 * directions[name]).astype(np.float32)
     before = slopes(directions)
-    after = slopes(without_leaks(directions, before, damping=0.0))
+    held = np.ones((4, 4), bool)
+    after = slopes(without_leaks(directions, before, held, damping=0.0))
     assert np.diag(after) == pytest.approx(np.diag(before), rel=1e-3)
     assert np.abs(after - np.diag(np.diag(after))).max() < 1e-3 * np.abs(before).max()
+
+
+def test_what_may_follow_is_not_paid_for() -> None:
+    directions = {name: np.eye(18, 64, i, dtype=np.float32) for i, name in enumerate("abc")}
+    measured = np.array([[1.0, 0.5, 0.3], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    held = np.ones((3, 3), bool)
+    held[0, 1] = False
+    mixed = without_leaks(directions, measured, held, damping=1e-6)["a"]
+    assert mixed == pytest.approx(directions["a"] - 0.3 * directions["c"], abs=1e-3)

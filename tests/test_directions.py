@@ -85,6 +85,12 @@ def test_all_shipped_directions_load() -> None:
         assert direction.range[0] < 0 < direction.range[1]
 
 
+def test_the_first_nine_are_the_ones_with_keys() -> None:
+    names = shipped_directions()
+    assert names[:2] == ("smile", "mouth-open")
+    assert list(names[9:]) == sorted(names[9:])
+
+
 @pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8", ">f4"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_npy_of_every_layout_loads(tmp_path: Path, shape: tuple[int, ...], dtype: str) -> None:

@@ -1,0 +1,111 @@
+"""Directions from a user's own pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from models.arrays import F32, F64
+from models.errors import UserError
+from models.latent import LAYERS, STYLE_DIM, std_w
+
+pytest.importorskip("dlib", reason="needs the train extra")
+
+from export.own_directions import classifier_normal, difference_of_means, from_folders, from_table, make
+
+
+def planted(rng: np.random.Generator, count: int, *, loud: float = 0.0) -> tuple[F64, F64, F64]:
+    """Two classes [2 count, 512] that differ along an axis; `loud` adds variation along another, seen in both."""
+    axis, other = np.linalg.qr(rng.normal(size=(512, 2)))[0].T
+    classes = np.repeat([0.0, 1.0], count)
+    x = 0.3 * rng.normal(size=(2 * count, 512)) + np.outer(6 * classes, axis)
+    return x + np.outer(loud * rng.normal(size=2 * count), other), classes, axis
+
+
+def cosine(a: F64, b: F64) -> float:
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+def test_both_find_the_axis_and_its_length() -> None:
+    x, classes, axis = planted(np.random.default_rng(0), 60)
+    for maker in (difference_of_means, classifier_normal):
+        found = maker(x, classes)
+        assert cosine(found, axis) > 0.95
+        assert found @ axis == pytest.approx(6, rel=0.1)
+
+
+def test_the_classifier_looks_past_what_varies_anyway() -> None:
+    x, classes, axis = planted(np.random.default_rng(1), 20, loud=12.0)
+    means, normal = difference_of_means(x, classes), classifier_normal(x, classes)
+    assert cosine(normal, axis) > cosine(means, axis) + 0.02
+
+
+def test_accuracy_is_near_chance_when_the_classes_are_alike() -> None:
+    rng = np.random.default_rng(2)
+    latents: F32 = rng.normal(size=(120, LAYERS, STYLE_DIM)).astype(np.float32)
+    made = make(latents[:60], latents[60:])
+    assert all(0.3 < own.accuracy < 0.7 for own in made.values())
+    latents[60:] += 0.5 * std_w()
+    assert all(own.accuracy > 0.95 for own in make(latents[:60], latents[60:]).values())
+
+
+def test_too_few_pictures_are_refused() -> None:
+    few: F32 = np.zeros((3, LAYERS, STYLE_DIM), np.float32)
+    with pytest.raises(UserError, match="too few"):
+        make(few, few)
+
+
+def picture(path: Path) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    cv2.imwrite(str(path), np.zeros((8, 8, 3), np.uint8))
+    return path
+
+
+def test_of_two_folders_the_pairs_count(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg", "only.jpg"):
+        picture(tmp_path / "A" / name)
+    for name in ("b.png", "a.png"):
+        picture(tmp_path / "B" / name)
+    pictures = from_folders(tmp_path / "A", tmp_path / "B")
+    assert [path.name for path in pictures.without] == ["a.jpg", "b.jpg"]
+    assert [path.name for path in pictures.having] == ["a.png", "b.png"]
+
+
+def test_without_pairs_every_picture_counts(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        picture(tmp_path / "A" / name)
+    picture(tmp_path / "B" / "c.jpg")
+    pictures = from_folders(tmp_path / "A", tmp_path / "B")
+    assert len(pictures.without) == 2
+    assert len(pictures.having) == 1
+
+
+def test_a_table_names_the_classes(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        picture(tmp_path / "pictures" / name)
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label\npictures/a.jpg,0.1\npictures/b.jpg,0.9\npictures/c.jpg,0.2\n", encoding="utf-8")
+    pictures = from_table(table)
+    assert [path.name for path in pictures.without] == ["a.jpg", "c.jpg"]
+    assert [path.name for path in pictures.having] == ["b.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("picture,label\na.jpg,1\n", "columns file,label"),
+        ("file,label\na.jpg,smiling\n", "numbers as labels"),
+        ("file,label\na.jpg,1\nb.jpg,1\n", "no two classes"),
+        ("file,label\na.jpg,1\nmissing.jpg,0\n", "missing.jpg"),
+    ],
+)
+def test_a_bad_table_is_one_clear_line(tmp_path: Path, text: str, problem: str) -> None:
+    picture(tmp_path / "a.jpg")
+    table = tmp_path / "labels.csv"
+    table.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=problem) as raised:
+        from_table(table)
+    assert "\n" not in str(raised.value)
