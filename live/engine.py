@@ -204,7 +204,7 @@ class Loop:
         return go_on and self._within_limits(t_next)
 
     def _show(self, t: float, frame: Frame | None, composite: Composite | None) -> bool:
-        """Gives a composite, if there is one, to the outputs and all of it to the observer; False = it ends the run."""
+        """Gives a composite, if there is one, to the outputs and to the observer; False = that one ends the run."""
         if composite is not None:
             self._send(composite.frame, t)
             self._count(composite)

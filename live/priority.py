@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 
-_NICENESS = 10
+_NICENESS = 7
 
 
 def step_back() -> None:
