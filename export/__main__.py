@@ -33,6 +33,7 @@ COMMANDS = {
     "directions": Command("export.directions", "find, calibrate and tabulate the directions of change"),
     "space": Command("export.space", "measure W: perceptual path length and linear separability"),
     "evaluate": Command("export.evaluate", "measure the inversion on generated faces and on photographs"),
+    "enrol": Command("export.enrol_report", "measure how near enrolment brings people, on photographs of them"),
     "overview": Command("export.overview", "make the picture in the README"),
     "transfer": Command("export.transfer_report", "measure the live application's smile on photographs of people"),
 }

@@ -1,4 +1,4 @@
-"""``python -m live``: the command line of the mirror; also ``bench``, ``doctor`` and ``pull``."""
+"""``python -m live``: the command line of the mirror; also ``bench``, ``doctor``, ``enrol`` and ``pull``."""
 
 from __future__ import annotations
 
@@ -94,7 +94,19 @@ def _bench(arguments: list[str]) -> int:
     return FINE if measured else NOT_WORKING
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"bench": _bench, "doctor": _doctor, "pull": _pull}
+def _enrol(arguments: list[str]) -> int:
+    from live import enrol
+
+    enrol.run(enrol.parse(arguments), say=partial(print, flush=True))
+    return FINE
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "bench": _bench,
+    "doctor": _doctor,
+    "enrol": _enrol,
+    "pull": _pull,
+}
 
 
 def _list_directions() -> None:

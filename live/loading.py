@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
+from live import people
 from live.demo import DemoSource
 from live.effects import DeformLoop, DeformSpec, DirectionEffect, EffectStack
 from live.options import Options
@@ -19,6 +22,7 @@ from live.timing import Timings
 from live.track import FaceTracker
 from live.worker import SynthesisWorker
 from models import registry
+from models.arrays import F32
 from models.directions import load_direction, shipped_directions
 from models.zoo import (
     SIZES,
@@ -100,9 +104,26 @@ def load_models(size: int, engine: str, *, spare_cores: int = 0) -> Models:
         return Models(generator.result(), encoder.result(), regressor.result(), landmarker, engine, threads)
 
 
-def make_synthesizer(models: Models, effects: EffectStack, timings: Timings) -> Synthesizer:
+def load_offsets(options: Options) -> dict[int, F32]:
+    """What the encoder misses of the people who were enrolled, by place.
+
+    Raises:
+        UserError: somebody is not enrolled, or was with other networks.
+    """
+    return {place: people.load(name).offset for place, name in options.identities}
+
+
+def make_synthesizer(
+    models: Models, effects: EffectStack, timings: Timings, offsets: Mapping[int, F32] = MappingProxyType({})
+) -> Synthesizer:
     """What turns tracked faces into what a mode draws."""
-    return Synthesizer(encoder=models.encoder, load_generator=models.generator_of, effects=effects, timings=timings)
+    return Synthesizer(
+        encoder=models.encoder,
+        load_generator=models.generator_of,
+        effects=effects,
+        timings=timings,
+        offsets=offsets,
+    )
 
 
 def make_pipeline(

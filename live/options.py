@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from live.cover import POLICIES
 from live.effects import DeformSpec, DirectionSpec, parse_deform, parse_direction
+from live.effects.place import split_place
 from live.render import MODES, UNEDITED
 from live.video import FORMATS
 from models.errors import UserError
@@ -34,6 +35,7 @@ examples:
   ./run.sh --source clip.mp4 --output smiling.mp4 --mode paste --direction smile
   ./run.sh --output window --output virtual-camera    a mirror that video calls can use as a camera
   ./run.sh --source demo --output null --seconds 20 --report speed.json
+  ./run.sh enrol --name me --seconds 6                learns your face; then: ./run.sh --identity me
   ./run.sh doctor                                     says, line by line, what works here
   ./run.sh pull                                       fetches and verifies the models, nothing else
 
@@ -54,6 +56,7 @@ class Options:
         mode: a name in live.render.MODES, or UNEDITED.
         size: pixels of the generator's square picture.
         engine: a name in models.runtime.ENGINES, or "auto".
+        identities: who is at which place, see live.people.
         faces: how many are followed at most.
         on_lost: a name in live.cover.POLICIES.
         fps: frames a second that the governor holds.
@@ -72,6 +75,7 @@ class Options:
     mode: str = "transfer"
     size: int = 256
     engine: str = "auto"
+    identities: tuple[tuple[int, str], ...] = ()
     faces: int = 1
     on_lost: str = "blur"
     fps: float = 30.0
@@ -106,6 +110,7 @@ def parse(arguments: Sequence[str]) -> Options:
         mode=given.mode,
         size=given.size,
         engine=given.engine,
+        identities=tuple(map(_identity, given.identity or [])),
         faces=given.faces,
         on_lost=given.on_lost,
         fps=_fps(given.fps),
@@ -175,6 +180,13 @@ def _parser() -> argparse.ArgumentParser:
         help="how many faces to follow and edit, numbered from 1, left to right as first seen (default: %(default)s)",
     )
     option(
+        "--identity",
+        action="append",
+        metavar="[FACE:]NAME",
+        help="whose face it is, as learned by enrol: the generated face is that person's; with FACE, for that one "
+        "of --faces, else the first; once for each face",
+    )
+    option(
         "--mode",
         choices=(*MODES, UNEDITED),
         default=Options.mode,
@@ -228,11 +240,21 @@ def _check_effects(options: Options) -> None:
         raise UserError("--direction names one direction twice; give each once, with its strength: NAME=X")
     if len({spec.place for spec in options.deforms}) < len(options.deforms):
         raise UserError("--deform is given twice for the same face; give it once, or once for each: FACE:LAYERS")
-    for place in [*(spec.place for spec in options.directions), *(spec.place for spec in options.deforms)]:
+    people = [place for place, _ in options.identities]
+    if len(set(people)) < len(people):
+        raise UserError("--identity is given twice for the same face; give it once, or once for each: FACE:NAME")
+    effects = [*(spec.place for spec in options.directions), *(spec.place for spec in options.deforms)]
+    for place in [*effects, *people]:
         if place is not None and place not in range(options.faces):
             raise UserError(
-                f"there is no face {place + 1} for an effect; expected 1 to {options.faces}, or more with --faces"
+                f"there is no face {place + 1} to change; expected 1 to {options.faces}, or more with --faces"
             )
+
+
+def _identity(text: str) -> tuple[int, str]:
+    """``[FACE:]NAME`` as place and name; the first face's place is 0."""
+    place, name = split_place(text)
+    return (0 if place is None else place), name
 
 
 def _seconds(seconds: float) -> float:

@@ -16,7 +16,15 @@ import psutil
 from live.demo import DemoSource
 from live.engine import Limits, Loop, Outcome
 from live.governor import Governor
-from live.loading import Models, load_effects, load_models, make_demo, make_pipeline, make_synthesizer
+from live.loading import (
+    Models,
+    load_effects,
+    load_models,
+    load_offsets,
+    make_demo,
+    make_pipeline,
+    make_synthesizer,
+)
 from live.observer import Observer
 from live.options import Options, is_file_output
 from live.recorder import Recorder
@@ -72,7 +80,7 @@ def run(
         UserError: something cannot be opened, or failed for good; outputs are finished first.
     """
     options = resolve_outputs(options, say)
-    effects = load_effects(options)
+    effects, offsets = load_effects(options), load_offsets(options)
     by_clock = options.live or _runs_by_clock(options)
 
     @cache
@@ -101,7 +109,7 @@ def run(
         timings = Timings()
         fps = None if source.live else source.fps
         tracker = opened.enter_context(FaceTracker(models.landmarker, fps=fps, max_faces=options.faces))
-        synthesizer = make_synthesizer(models, effects, timings)
+        synthesizer = make_synthesizer(models, effects, timings, offsets)
         # Of a recording every frame is to have its own synthesis, however long that takes.
         worker = opened.enter_context(SynthesisWorker(synthesizer)) if source.live else None
         pipeline = make_pipeline(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -70,16 +71,24 @@ class Synthesizer:
         load_generator: size in pixels -> generator; called once for each size that is asked for.
         effects: edit W+.
         timings: takes each stage's time.
+        offsets: what the encoder misses of the person at a place, float32 [1, 18, 512]; see models.inversion.
 
     Attributes:
         runs: syntheses that took a generator; a face at rest or unedited takes none.
     """
 
     def __init__(
-        self, *, encoder: Encoder, load_generator: Callable[[int], Generator], effects: EffectStack, timings: Timings
+        self,
+        *,
+        encoder: Encoder,
+        load_generator: Callable[[int], Generator],
+        effects: EffectStack,
+        timings: Timings,
+        offsets: Mapping[int, F32] = MappingProxyType({}),
     ) -> None:
         self.runs = 0
         self._encoder = encoder
+        self._offsets = offsets
         self._load_generator = load_generator
         self._generators: dict[int, Generator] = {}
         self._effects = effects
@@ -105,7 +114,7 @@ class Synthesizer:
         with self._timings.measure("align"):
             crop = alignment.align(request.frame, track, self._encoder.size)
         with self._timings.measure("encode"):
-            latent = self._encoder.encode(crop.image, crop.landmarks)
+            latent = self._encoder.encode(crop.image, crop.landmarks) + self._offsets.get(track.place, np.float32(0))
         state = self._smoother.smooth(latent, track.face_id, request.t, self._smoothing.get(track.face_id))
         self._smoothing[track.face_id] = state
         with self._timings.measure("edit"):

@@ -1,0 +1,198 @@
+"""``enrol``: learns a face from a few photographs or some seconds of camera, so that the morph is that person."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from live import people
+from live.loading import load_models, make_demo
+from live.loss_plot import plot
+from live.options import OneLineParser
+from live.source import Source, open_source
+from live.still import SUFFIXES, read_picture
+from models import registry
+from models.alignment import to_rgb
+from models.arrays import F32, U8
+from models.errors import UserError
+from models.inversion import STEPS, View, fit_offset, make_view
+from models.landmarker import Landmarker
+from models.latent import broadcast, mean_w
+from models.runtime import ENGINES
+from models.zoo import Encoder, Generator, PictureGradient, load_encoder, load_generator, load_picture_gradient
+
+MOST_VIEWS = 8
+CAMERA_VIEWS = 5  # one of each fifth of the time, the sharpest
+LOOKS = 4  # frames a second that are looked at
+
+
+@dataclass(frozen=True)
+class Request:
+    """A checked command line.
+
+    Attributes:
+        name: of the person.
+        source: as of the mirror.
+        photos: a picture or a folder of them, in place of the source; None = the source.
+        seconds: of the source.
+        steps: of the optimisation.
+        engine: a name in models.runtime.ENGINES, or "auto".
+        listing: list who is enrolled, and nothing else.
+        delete: who to delete, and nothing else; None = enrol.
+    """
+
+    name: str
+    source: str
+    photos: Path | None
+    seconds: float
+    steps: int
+    engine: str
+    listing: bool
+    delete: str | None
+
+
+def parse(arguments: Sequence[str]) -> Request:
+    """Reads ``enrol``'s arguments.
+
+    Raises:
+        UserError: something is wrong with one of them.
+    """
+    parser = OneLineParser(
+        prog="python -m live enrol",
+        description="Learns a face, so that the morph is that person: then run the mirror with --identity NAME. All "
+        "that is learned stays on this machine, in a folder of the person's name, which may be deleted.",
+    )
+    parser.add_argument("--name", default="me", help="what to call the person (default: %(default)s)")
+    parser.add_argument("--source", default="auto", help="a camera, video or picture, as of the mirror")
+    parser.add_argument("--photos", type=Path, help="a picture or a folder of pictures of the person, not the source")
+    parser.add_argument("--seconds", type=float, default=6.0, help="of the source to look at (default: %(default)g)")
+    parser.add_argument("--steps", type=int, default=STEPS, help="more is nearer and takes longer (%(default)s)")
+    parser.add_argument("--engine", choices=("auto", *ENGINES), default="auto")
+    parser.add_argument("--list", action="store_true", dest="listing", help="list who is enrolled, and end")
+    parser.add_argument("--delete", metavar="NAME", help="delete what was learned of a person, and end")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    given = vars(parser.parse_args(arguments))
+    del given["debug"]
+    request = Request(**given)
+    people.check_name(request.name)
+    if not 0 < request.seconds <= 600:
+        raise UserError(f"--seconds {request.seconds:g}: expected a number above 0, at most 600")
+    if not 1 <= request.steps <= 10_000:
+        raise UserError(f"--steps {request.steps}: expected 1 to 10000")
+    return request
+
+
+def run(request: Request, say: Callable[[str], None]) -> None:
+    """Does what was asked for.
+
+    Raises:
+        UserError: nobody is seen, or something cannot be read, run or written.
+    """
+    if request.listing:
+        for name in people.enrolled():
+            try:
+                person = people.load(name)
+                say(f"{name}: from {person.views} picture(s), {person.created}")
+            except UserError as error:
+                say(str(error))
+        if not people.enrolled():
+            say("nobody is enrolled")
+        return
+    if request.delete is not None:
+        say(f"deleted {people.delete(request.delete)}")
+        return
+    candidates = look(request, say) if request.photos is None else [[rgb] for rgb in _photographs(request.photos)]
+    encoder, gradient = load_encoder(request.engine), load_picture_gradient(request.engine)
+    views = find_views(candidates, encoder, gradient.size)
+    if not views:
+        raise UserError("no face was found to enrol; face the camera in good light, or give other --photos")
+    say(f"{len(views)} picture(s) of a face; {request.steps} steps on {gradient.engine.name}")
+    losses, offset = _fit(views, gradient, request.steps)
+    mean_face = broadcast(mean_w()[None])
+    mean_loss = float(np.mean([gradient.at(mean_face, view.target, view.weight)[0] for view in views]))
+    pictures = {
+        "loss.png": plot(f"{request.name}: how near the picture is", losses, len(views), mean_loss),
+        "pictures.png": compare(views, offset, load_generator(gradient.size, request.engine)),
+    }
+    folder = people.save(request.name, offset, len(views), pictures)
+    say(f"enrolled as {request.name} in {folder}; now: ./run.sh --identity {request.name}")
+
+
+def look(request: Request, say: Callable[[str], None]) -> list[list[U8]]:
+    """Frames of the source, in as many groups as there shall be views, in the order of time."""
+
+    def open_demo() -> Source:
+        return make_demo(load_models(256, request.engine), live=False)
+
+    frames: list[U8] = []
+    with open_source(request.source, make_demo=open_demo, live_stills=False) as source:
+        say(f"source: {source.note}; look into it, turn your head a little, talk or smile: {request.seconds:g} s")
+        started = time.perf_counter()
+        every = max(1, round(source.fps / LOOKS))
+        for number in range(round(request.seconds * source.fps)):
+            frame = source.read()
+            if frame is None or time.perf_counter() - started > 2 * request.seconds + 5:
+                break
+            if number % every == 0:
+                frames.append(frame.rgb)
+    if len(frames) > 1 and all(np.array_equal(frame, frames[0]) for frame in frames):
+        return [frames[:1]]
+    groups = min(CAMERA_VIEWS, len(frames))
+    return [frames[i * len(frames) // groups : (i + 1) * len(frames) // groups] for i in range(groups)]
+
+
+def _photographs(path: Path) -> list[U8]:
+    """The picture, or those in the folder; of many, some, evenly picked."""
+    if not path.exists():
+        raise UserError(f"there is no {path}; give a picture or a folder of pictures")
+    files = [path] if path.is_file() else sorted(f for f in path.iterdir() if f.suffix.lower() in SUFFIXES)
+    if not files:
+        raise UserError(f"{path} has no pictures; expected files ending in {', '.join(SUFFIXES)}")
+    count = min(MOST_VIEWS, len(files))
+    return [read_picture(files[i * len(files) // count]) for i in range(count)]
+
+
+def find_views(candidates: Sequence[Sequence[U8]], encoder: Encoder, size: int) -> list[View]:
+    """Of each group of pictures the sharpest face, where there is one."""
+    views = []
+    with Landmarker(registry.path("face-landmarker")) as landmarker:
+        for group in candidates:
+            faces = [
+                make_view(rgb, found.landmarks, encoder, size) for rgb in group for found in landmarker.detect(rgb)
+            ]
+            if faces:
+                views.append(max(faces, key=_sharpness))
+    return views
+
+
+def _sharpness(view: View) -> float:
+    """Strength of the face's fine structure; higher is sharper."""
+    grey = view.target[0].mean(axis=0)
+    return float((view.weight[0, 0] * np.abs(cv2.Laplacian(grey, cv2.CV_32F))).mean())
+
+
+def _fit(views: Sequence[View], gradient: PictureGradient, steps: int) -> tuple[list[float], F32]:
+    """The loss of every step, and the offset, behind a progress bar."""
+    losses: list[float] = []
+    columns = (TextColumn("learning"), BarColumn(), TextColumn("loss {task.fields[loss]:.2f}"), TimeRemainingColumn())
+    with Progress(*columns) as progress:
+        task = progress.add_task("", total=steps, loss=0.0)
+        for step in fit_offset(views, gradient, steps):
+            losses.append(step.loss)
+            progress.update(task, completed=step.number, loss=float(np.mean(losses[-len(views) :])))
+    return losses, step.offset
+
+
+def compare(views: Sequence[View], offset: F32, generator: Generator) -> U8:
+    """The pictures, what the encoder alone makes of them, and with the offset: a row each, uint8 RGB."""
+    rows = []
+    for view in views:
+        made = [to_rgb(generator.synthesize(latent)) for latent in (view.latent, view.latent + offset)]
+        rows.append(np.hstack([to_rgb(view.target), *made]))
+    return np.vstack(rows)

@@ -1,0 +1,124 @@
+"""Finds what the encoder misses of a person: an offset in W+, by optimisation through the generator.
+
+The encoder's latents of one person, whatever the pose and the expression, are off by much the same: what it does not
+know of that face. One offset, shared by several views, is fitted so that the generator's pictures match them; added
+to the encoder's latent of any later picture, it brings the person back. The loss is plain pixels at several sizes;
+no other network takes part. Adam is that of Kingma and Ba, arXiv:1412.6980.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from models.alignment import crop, to_crop_matrix, to_tensor, transform_points
+from models.arrays import F32, U8
+from models.face_mesh import FACE_OVAL
+from models.latent import std_w
+from models.zoo import Encoder, PictureGradient
+
+STEPS = 240
+RATE = 0.06  # largest step, in standard deviations of W
+WARM_UP = 5  # steps
+MEAN_DECAY, SQUARE_DECAY = 0.9, 0.99  # of Adam's averages; it stops after too few steps for 0.999
+PULL = 3.5e-5  # loss per squared standard deviation, summed over the offset: keeps latents where edits work
+OUTSIDE = 0.2  # weight of hair and backdrop against the face
+SOFTNESS = 0.025  # width of the face's soft edge as a share of the picture
+
+
+@dataclass(frozen=True)
+class View:
+    """One picture of a person.
+
+    Attributes:
+        latent: float32 [1, 18, 512], the encoder's.
+        target: float32 [1, 3, R, R], the aligned picture, RGB in [-1, 1].
+        weight: float32 [1, 1, R, R], how much each pixel matters; of mean 1.
+    """
+
+    latent: F32
+    target: F32
+    weight: F32
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where the optimisation is.
+
+    Attributes:
+        number: steps done.
+        loss: of the view that this step looked at, before it.
+        offset: float32 [1, 18, 512], so far; to be added to the encoder's latents.
+    """
+
+    number: int
+    loss: float
+    offset: F32
+
+
+def make_view(rgb: U8, landmarks: F32, encoder: Encoder, size: int) -> View:
+    """A face as the optimisation needs it.
+
+    Args:
+        rgb: uint8 [H, W, 3].
+        landmarks: float32 [478, 2], picture pixels.
+        encoder: gives the first guess.
+        size: pixels per side of the target, R.
+    """
+    to_crop = to_crop_matrix(landmarks, size)
+    inside = transform_points(to_crop, landmarks).astype(np.float32)
+    small = crop(rgb, to_crop_matrix(landmarks, encoder.size), encoder.size)
+    unit = (inside + np.float32(0.5)) / np.float32(size)
+    return View(
+        latent=encoder.encode(to_tensor(small), unit[None]),
+        target=to_tensor(crop(rgb, to_crop, size)),
+        weight=face_weight(inside, size),
+    )
+
+
+def face_weight(landmarks: F32, size: int) -> F32:
+    """Weight of each pixel: 1 on the face, `OUTSIDE` around it, then scaled to mean 1.
+
+    Args:
+        landmarks: float32 [478, 2], pixels of the picture.
+        size: its pixels per side, R.
+
+    Returns:
+        float32 [1, 1, R, R].
+    """
+    soft = SOFTNESS * size
+    side = 1 + 2 * round(0.7 * soft)
+    face = cv2.fillPoly(np.zeros((size, size), np.float32), [np.rint(landmarks[list(FACE_OVAL)]).astype(int)], 1.0)
+    face = cv2.GaussianBlur(cv2.dilate(face, np.ones((side, side), np.uint8)), (0, 0), soft)
+    weight = OUTSIDE + (1 - OUTSIDE) * face
+    return np.asarray(weight / weight.mean(), np.float32)[None, None]
+
+
+def fit_offset(views: Sequence[View], gradient: PictureGradient, steps: int = STEPS) -> Iterator[Step]:
+    """Fits the offset that the views share, one view a step, in turn.
+
+    Args:
+        views: at least one.
+        gradient: of the generator, at the views' size.
+        steps: how many; the step's length fades out over the second half.
+
+    Yields:
+        After each step, where it is.
+    """
+    scale = std_w()
+    offset = np.zeros_like(views[0].latent)  # in standard deviations of W
+    mean, square = np.zeros_like(offset), np.zeros_like(offset)
+    for number in range(1, steps + 1):
+        view = views[number % len(views)]
+        loss, slope = gradient.at(view.latent + scale * offset, view.target, view.weight)
+        slope = scale * slope + np.float32(2 * PULL) * offset
+        mean = MEAN_DECAY * mean + (1 - MEAN_DECAY) * slope
+        square = SQUARE_DECAY * square + (1 - SQUARE_DECAY) * slope**2
+        unbiased_mean = mean / (1 - MEAN_DECAY**number)
+        unbiased_square = square / (1 - SQUARE_DECAY**number)
+        rate = RATE * min(1.0, number / WARM_UP, 2 * (1 - number / (steps + 1)))
+        offset = (offset - rate * unbiased_mean / (np.sqrt(unbiased_square) + 1e-8)).astype(np.float32)
+        yield Step(number, loss, scale * offset)

@@ -1,0 +1,229 @@
+"""Learning a face: the fit, the files it leaves, the command, and what the mirror does with them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from live import enrol, people
+from live.__main__ import main
+from live.effects import EffectStack
+from live.frame import FaceTrack, Frame
+from live.loss_plot import CURVE, REFERENCE, plot
+from live.options import parse
+from live.render import make_mode
+from live.still import read_picture
+from live.synthesis import Request, Synthesizer
+from live.timing import Timings
+from models import registry
+from models.arrays import F32, U8
+from models.errors import UserError
+from models.inversion import View, face_weight, fit_offset, make_view
+from models.landmarker import Landmarker
+from models.latent import std_w
+from models.zoo import load_encoder, load_generator, load_landmark_regressor, load_picture_gradient
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MORPHCAM_DATA", str(tmp_path / "data"))
+
+
+@pytest.fixture(scope="module")
+def view(astronaut: U8) -> View:
+    with Landmarker(registry.path("face-landmarker")) as landmarker:
+        (face,) = landmarker.detect(astronaut)
+    return make_view(astronaut, face.landmarks, load_encoder(), 256)
+
+
+def some_offset() -> F32:
+    return 0.3 * std_w() * np.random.default_rng(1).standard_normal((1, 18, 512)).astype(np.float32)
+
+
+def save(name: str, offset: F32 | None = None) -> Path:
+    return people.save(
+        name, some_offset() if offset is None else offset, 1, {"loss.png": np.zeros((4, 4, 3), np.uint8)}
+    )
+
+
+@pytest.mark.slow
+def test_a_photograph_comes_nearer_with_every_part_of_the_fit(view: View) -> None:
+    gradient = load_picture_gradient()
+    steps = list(fit_offset([view], gradient, 30))
+    losses = [step.loss for step in steps]
+    assert losses[-1] < 0.7 * losses[0]
+    picture = load_generator(256).synthesize(view.latent + steps[-1].offset)
+    before = load_generator(256).synthesize(view.latent)
+    errors = [float((view.weight * np.abs(image - view.target)).mean()) for image in (before, picture)]
+    assert errors[1] < 0.75 * errors[0]
+
+
+@pytest.mark.slow
+def test_views_share_one_offset_and_keep_their_own_latents(view: View) -> None:
+    gradient = load_picture_gradient()
+    mirrored = replace(view, target=np.ascontiguousarray(view.target[..., ::-1]))
+    *_, one = fit_offset([view], gradient, 6)
+    *_, both = fit_offset([view, mirrored], gradient, 6)
+    assert one.offset.shape == both.offset.shape == view.latent.shape
+    assert np.abs(one.offset - both.offset).max() > 1e-3
+
+
+def test_the_face_weighs_more_than_what_is_around_it(view: View) -> None:
+    assert view.weight.shape == (1, 1, 256, 256)
+    assert float(view.weight.mean()) == pytest.approx(1.0, abs=1e-4)
+    assert view.weight[0, 0, 140, 128] > 4 * view.weight[0, 0, 5, 5]
+    far = np.full((478, 2), 1000.0, np.float32)
+    np.testing.assert_allclose(face_weight(far, 64), 1.0, rtol=1e-5)
+
+
+def test_what_is_saved_is_what_is_loaded() -> None:
+    offset = some_offset()
+    folder = save("me", offset)
+    assert {path.name for path in folder.iterdir()} == {"identity.npz", "loss.png"}
+    np.testing.assert_array_equal(people.load("me").offset, offset)
+    assert people.enrolled() == ["me"]
+
+
+def test_enrolling_again_replaces_and_leaves_nothing_behind() -> None:
+    save("me")
+    save("me", 2 * some_offset())
+    np.testing.assert_array_equal(people.load("me").offset, 2 * some_offset())
+    assert [path.name for path in people.people_folder().iterdir()] == ["me"]
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "a\\b", ".me", "x" * 41, "a b"])
+def test_a_name_is_no_path(name: str) -> None:
+    with pytest.raises(UserError, match="cannot be a person's name"):
+        people.load(name)
+
+
+def test_an_enrolment_with_another_encoder_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save("me")
+    monkeypatch.setattr("models.zoo.sha256", lambda _: "another")
+    assert main(["--identity", "me", "--source", "demo", "--output", "null"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "another generator, encoder or version" in error
+    assert "enrol again: ./run.sh enrol --name me" in error
+
+
+def test_somebody_who_is_not_enrolled_is_named_with_those_who_are() -> None:
+    save("you")
+    with pytest.raises(UserError, match=r"nobody is enrolled as 'me' \(enrolled: you\)"):
+        people.load("me")
+
+
+def test_a_damaged_file_is_refused() -> None:
+    path = save("me") / people.FILE
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"identity\.npz"):
+        people.load("me")
+    np.savez(path, offset=some_offset())
+    with pytest.raises(UserError, match="not an enrolment"):
+        people.load("me")
+
+
+def test_the_list_and_what_is_deleted_from_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["enrol", "--list"]) == 0
+    assert "nobody is enrolled" in capsys.readouterr().out
+    folder = save("me")
+    assert main(["enrol", "--list"]) == 0
+    assert capsys.readouterr().out.startswith("me: from 1 picture(s), ")
+    assert main(["enrol", "--delete", "me"]) == 0
+    assert not folder.exists()
+    assert main(["enrol", "--delete", "me"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--seconds", "0"], "--seconds 0"),
+        (["--seconds", "nan"], "--seconds nan"),
+        (["--steps", "0"], "--steps 0"),
+        (["--name", "a/b"], "cannot be a person's name"),
+    ],
+)
+def test_bad_arguments_are_told(arguments: list[str], complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        enrol.parse(arguments)
+
+
+def test_pictures_without_a_face_enrol_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cv2.imwrite(str(tmp_path / "grey.png"), np.full((200, 200, 3), 128, np.uint8))
+    assert main(["enrol", "--photos", str(tmp_path)]) == 2
+    assert "no face was found" in capsys.readouterr().err
+    assert main(["enrol", "--photos", str(tmp_path / "none")]) == 2
+    assert people.enrolled() == []
+
+
+@pytest.mark.slow
+def test_a_photograph_is_enrolled_by_the_command(tmp_path: Path, astronaut: U8) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    cv2.imwrite(str(photos / "face.png"), cv2.cvtColor(astronaut, cv2.COLOR_RGB2BGR))
+    assert main(["enrol", "--name", "me", "--photos", str(photos), "--steps", "3"]) == 0
+    person = people.load("me")
+    assert person.views == 1
+    assert np.abs(person.offset).max() > 0
+    assert read_picture(people.people_folder() / "me" / "pictures.png").shape == (256, 768, 3)
+
+
+def test_of_a_clip_the_sharpest_face_of_each_stretch_is_taken(carphone: Path) -> None:
+    request = enrol.parse(["--source", str(carphone), "--seconds", "2"])
+    groups = enrol.look(request, print)
+    assert len(groups) == enrol.CAMERA_VIEWS
+    blurred = [np.asarray(cv2.GaussianBlur(frame, (0, 0), 3), np.uint8) for frame in groups[0]]
+    views = enrol.find_views([[*blurred, groups[0][0]], [np.zeros((90, 90, 3), np.uint8)]], load_encoder(), 128)
+    (sharp,) = enrol.find_views([[groups[0][0]]], load_encoder(), 128)
+    assert len(views) == 1, "a stretch without a face gives none"
+    np.testing.assert_array_equal(views[0].target, sharp.target)
+
+
+def test_a_still_is_one_view(tmp_path: Path, astronaut: U8) -> None:
+    path = tmp_path / "face.png"
+    cv2.imwrite(str(path), cv2.cvtColor(astronaut, cv2.COLOR_RGB2BGR))
+    (group,) = enrol.look(enrol.parse(["--source", str(path), "--seconds", "1"]), print)
+    assert len(group) == 1
+
+
+def test_the_plot_shows_the_curve_below_the_mean_face() -> None:
+    picture = plot("me", [4.0 / step for step in range(1, 100)], 1, 2.0)
+    rows = {colour: np.argwhere((picture == colour).all(axis=2))[:, 0] for colour in (CURVE, REFERENCE)}
+    lowest, reference = rows[CURVE].max(), np.median(rows[REFERENCE][rows[REFERENCE] > 80])
+    assert lowest > reference > 80
+
+
+def test_identity_belongs_to_a_face_that_is_followed() -> None:
+    assert parse(["--identity", "me"]).identities == ((0, "me"),)
+    assert parse(["--identity", "2:me", "--faces", "2"]).identities == ((1, "me"),)
+    with pytest.raises(UserError, match="there is no face 2"):
+        parse(["--identity", "2:me"])
+    with pytest.raises(UserError, match="twice"):
+        parse(["--identity", "me", "--identity", "1:you"])
+
+
+def test_the_mirror_adds_the_offset_to_the_face_it_is_for(astronaut: U8) -> None:
+    with Landmarker(registry.path("face-landmarker")) as landmarker:
+        (found,) = landmarker.detect(astronaut)
+    mode, generator, encoder = make_mode("portrait", load_landmark_regressor()), load_generator(256), load_encoder()
+
+    def portrait(offsets: dict[int, F32]) -> F32:
+        maker = Synthesizer(
+            encoder=encoder,
+            load_generator=lambda _: generator,
+            effects=EffectStack([]),
+            timings=Timings(),
+            offsets=offsets,
+        )
+        track = FaceTrack(found.landmarks, found.blendshapes, found.pose, 3, found.score)
+        return np.asarray(maker.make(Request(Frame(astronaut, 0, 0.0), (track,), 0.0, mode, 256)).made[3])
+
+    bare, other, mine = portrait({}), portrait({1: some_offset()}), portrait({0: some_offset()})
+    np.testing.assert_array_equal(bare, other)
+    assert float(np.abs(mine - bare).mean()) > 0.02
