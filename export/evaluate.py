@@ -21,10 +21,21 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from export.fidelity import LAYER_GROUPS, Fidelity, Sample, Summary, compare, r2_by_layers, summarise
+from export.fidelity import (
+    LAYER_GROUPS,
+    Fidelity,
+    Sample,
+    Summary,
+    compare,
+    distance_from_w,
+    r2_by_layers,
+    summarise,
+)
 from export.measure import IdentityMeter, Meter, identity_distance
 from export.sampling import MIXED_SHARE, PSI_RANGE, sample_w_plus
 from export.sheet import sheet, write_png
+from export.steadiness import measure_clip
+from export.steadiness import table as steadiness_table
 from models import latent
 from models.alignment import crop, to_crop_matrix, to_rgb, to_tensor
 from models.arrays import F32, U8
@@ -80,9 +91,11 @@ class Results:
 
     Attributes:
         rows: input against reconstruction, a face each.
-        truth, estimate: float32 [18, 512] latents, for faces whose latent is known.
+        truth: float32 [18, 512] latents, where they are known.
+        estimate: float32 [18, 512] latents, of every face.
         edited_identity: distances from the input to the edited face, by edit.
         edited_change: change of the edit's own attribute against the reconstruction, by edit.
+        true_change: the same where the true latent is edited, not the estimate: what could have been.
         pictures: rows of the contact sheet.
         lost: names of the faces in which, or in whose reconstruction, no face was found.
     """
@@ -92,6 +105,7 @@ class Results:
     estimate: list[F32] = field(default_factory=list)
     edited_identity: dict[str, list[float]] = field(default_factory=dict)
     edited_change: dict[str, list[float]] = field(default_factory=dict)
+    true_change: dict[str, list[float]] = field(default_factory=dict)
     pictures: list[list[U8]] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
 
@@ -162,12 +176,14 @@ class Bench:
                 results.lost.append(case.name)
                 continue
             results.rows.append(compare(before, after))
-            if case.w_plus is not None:
-                results.truth.append(case.w_plus)
-                results.estimate.append(estimate[0])
+            results.estimate.append(estimate[0])
             pictures = [before.rgb, after.rgb]
             for edit in self._edits:
                 pictures.append(self._edited(edit, estimate, before, after, results))
+            if case.w_plus is not None:
+                results.truth.append(case.w_plus)
+                for edit in self._edits:
+                    self._edit_truth(edit, case.w_plus, before, results)
             results.pictures.append(pictures)
         return results
 
@@ -193,6 +209,14 @@ class Bench:
             results.edited_change.setdefault(edit.caption, []).append(change)
         return rgb
 
+    def _edit_truth(self, edit: Edit, w_plus: F32, before: Sample, results: Results) -> None:
+        moved = latent.move(w_plus[None], edit.direction.vector, edit.strength)
+        measures = self._meter.measure(to_rgb(self._generator.synthesize(moved)))
+        start = before.measures.attribute(edit.direction.name)
+        if measures is not None and (edit.direction.name != "smile" or start < NO_SMILE):
+            change = measures.attribute(edit.direction.name) - start
+            results.true_change.setdefault(edit.caption, []).append(change)
+
 
 def read_photo(path: Path) -> U8:
     """uint8 [H, W, 3], RGB."""
@@ -217,14 +241,24 @@ def summary(results: Results) -> dict[str, object]:
     report: dict[str, object] = {"faces": len(results.rows), "lost": results.lost}
     if results.rows:
         report["reconstruction"] = {name: asdict(s) for name, s in summarise(results.rows).items()}
-    return report | {"r2": _r2(results), "edits": _edits(results)}
+    return report | {"r2": _r2(results), "distance_from_w": _distances_from_w(results), "edits": _edits(results)}
+
+
+def _distances_from_w(results: Results) -> dict[str, float]:
+    """Medians, of the estimates and of the true latents."""
+    known = {"estimate": results.estimate, "truth": results.truth}
+    return {
+        name: float(np.median(distance_from_w(np.stack(latents), latent.std_w())))
+        for name, latents in known.items()
+        if latents
+    }
 
 
 def _r2(results: Results) -> dict[str, float]:
     """R2 of W+ by group of layers; empty where the true latents are unknown."""
     if not results.truth:
         return {}
-    truth, estimate = np.stack(results.truth), np.stack(results.estimate)
+    truth, estimate = np.stack(results.truth), np.stack(results.estimate)  # known of all or of none
     return r2_by_layers(truth, estimate, latent.mean_w(), latent.std_w())
 
 
@@ -236,9 +270,15 @@ def _edits(results: Results) -> dict[str, dict[str, float | None]]:
         edits[caption] = {
             "identity_median": float(np.median(distances)),
             "change_mean": float(np.mean(changes)) if changes else None,
+            "share_of_true_change": _share(changes, results.true_change.get(caption)),
             "faces": len(changes or ()),
         }
     return edits
+
+
+def _share(changes: list[float] | None, true_changes: list[float] | None) -> float | None:
+    """How much of an edit's effect survives the inversion."""
+    return float(np.mean(changes) / np.mean(true_changes)) if changes and true_changes else None
 
 
 LABELS = {
@@ -246,6 +286,7 @@ LABELS = {
     "landmarks": ("landmark error", 100.0, "% of eye distance"),
     "psnr": ("PSNR", 1.0, "dB"),
     "face_l1": ("face L1", 1.0, "levels"),
+    "multiscale_l1": ("L1 over four scales", 1.0, "levels"),
     "smile": ("smile", 1.0, ""),
     "mouth_open": ("mouth open", 1.0, ""),
     "eyes_closed": ("eyes closed", 1.0, ""),
@@ -270,11 +311,15 @@ def table(name: str, results: Results) -> Table:
     for key, numbers in summaries.items():
         label, factor, unit = LABELS[key]
         title = f"{label}, {unit}" if unit else label
-        shown.add_row(title, *_cells(numbers, factor), end_section=key in ("face_l1", "gaze_y", "age"))
+        shown.add_row(title, *_cells(numbers, factor), end_section=key in ("multiscale_l1", "gaze_y", "age"))
     for group, r2 in _r2(results).items():
         first, last = LAYER_GROUPS[group].start, LAYER_GROUPS[group].stop - 1
         shown.add_row(f"R2 of W+, {group} ({first}-{last})", "", "", f"{r2:.3f}", "")
+    for latents, distance in _distances_from_w(results).items():
+        shown.add_row(f"distance from W, {latents}", f"{distance:.3f}", "", "", "")
     for caption, edit in _edits(results).items():
+        if edit["share_of_true_change"] is not None:
+            shown.add_row(f"{caption}: share of its effect kept", "", "", f"{edit['share_of_true_change']:.0%}", "")
         shown.add_row(f"{caption}: identity distance", f"{edit['identity_median']:.3f}", "", "", "")
         if edit["change_mean"] is not None:
             title = f"{caption}: change of its attribute ({edit['faces']} faces)"
@@ -295,6 +340,7 @@ def main(argv: list[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--photos", type=Path, action="append", default=[], metavar="DIR", help="repeatable")
+    parser.add_argument("--clip", type=Path, action="append", default=[], metavar="FILM", help="repeatable")
     parser.add_argument("--samples", type=int, default=512, help="generated faces; 0 = none")
     parser.add_argument("--seed", type=int, default=SEED, help="of the generated faces")
     parser.add_argument("--engine", default="auto")
@@ -305,8 +351,8 @@ def main(argv: list[str] | None = None) -> None:
     if args.samples < 0:
         raise UserError(f"--samples {args.samples} is negative; give the number of generated faces, or 0")
     photos = {folder.resolve().name: photo_paths(folder) for folder in args.photos}
-    if not photos and not args.samples:
-        raise UserError("nothing to measure: give --photos DIR, or --samples of at least 1")
+    if not (photos or args.samples or args.clip):
+        raise UserError("nothing to measure: give --photos DIR, --clip FILM, or --samples of at least 1")
     args.out.mkdir(parents=True, exist_ok=True)
 
     edits = [Edit(load_direction("smile"), args.smile), Edit(load_direction("age"), args.age)]
@@ -324,12 +370,14 @@ def main(argv: list[str] | None = None) -> None:
             cases = track(bench.photographs(paths, results.lost), f"Photographs of {name}", total=len(paths))
             sets[name] = bench.run(iter(cases), results)
 
+    clips = {path.name: measure_clip(path, encoder, generator) for path in args.clip}
     captions = ["input", "reconstruction", *(edit.caption for edit in edits)]
     for name, results in sets.items():
         picture = sheet(results.pictures[:SHEET_ROWS], captions, SIZE)
         write_png(args.out / f"sheet-{name}.png", picture)
     report = {
         "sets": {name: summary(results) for name, results in sets.items()},
+        "clips": {name: asdict(steadiness) for name, steadiness in clips.items()},
         "samples": {"seed": args.seed, "psi": PSI_RANGE, "mixed_share": MIXED_SHARE},
         "layers": {name: [s.start, s.stop - 1] for name, s in LAYER_GROUPS.items()},
         "encoder_sha256": encoder.sha256,
@@ -342,4 +390,6 @@ def main(argv: list[str] | None = None) -> None:
     console = Console()
     for name, results in sets.items():
         console.print(table(name, results))
+    for name, steadiness in clips.items():
+        console.print(steadiness_table(name, steadiness))
     console.print(f"written: {path} and contact sheets beside it")

@@ -46,6 +46,7 @@ class Fidelity:
             (means of the two eye contours) of the input.
         psnr: dB over the whole square, peak 255.
         face_l1: mean absolute difference in levels of 255, within the outline of the input's face.
+        multiscale_l1: the same over the whole square, mean of the pictures as they are and reduced 2, 4 and 8 times.
         smile, mouth_open, eyes_closed, brows_up: differences of blendshapes, each in [-1, 1].
         gaze_x, gaze_y: differences of gaze, blendshapes of the two senses subtracted.
         yaw, pitch, roll: differences in degrees.
@@ -56,6 +57,7 @@ class Fidelity:
     landmarks: float
     psnr: float
     face_l1: float
+    multiscale_l1: float
     smile: float
     mouth_open: float
     eyes_closed: float
@@ -68,7 +70,8 @@ class Fidelity:
     age: float
 
 
-UNSIGNED = ("identity", "landmarks", "psnr", "face_l1")
+UNSIGNED = ("identity", "landmarks", "psnr", "face_l1", "multiscale_l1")
+SCALES = (1, 2, 4, 8)
 SIGNED = tuple(field.name for field in fields(Fidelity) if field.name not in UNSIGNED)
 
 
@@ -104,8 +107,15 @@ def compare(before: Sample, after: Sample) -> Fidelity:
         # Half a level of error on every pixel is the rounding of the picture itself: no better is claimed.
         psnr=float(20 * np.log10(255 / max(np.sqrt(np.mean(difference**2)), 0.5))),
         face_l1=float(np.abs(difference)[face_mask(landmarks, before.rgb.shape[0])].mean()),
+        multiscale_l1=float(np.mean([_reduced_l1(before.rgb, after.rgb, factor) for factor in SCALES])),
         **signed,
     )
+
+
+def _reduced_l1(a: U8, b: U8, factor: int) -> float:
+    size = (a.shape[1] // factor, a.shape[0] // factor)
+    small = [cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.float64) for rgb in (a, b)]
+    return float(np.abs(small[0] - small[1]).mean())
 
 
 def face_mask(landmarks: F32, side: int) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
@@ -126,6 +136,20 @@ def summarise(rows: Sequence[Fidelity]) -> dict[str, Summary]:
         )
         for name, values in table.items()
     }
+
+
+def distance_from_w(w_plus: F32, std_w: F32) -> F32:
+    """How far latents lie from W, where all layers are one style and edits work best; float32 [N].
+
+    Args:
+        w_plus: float32 [N, 18, 512].
+        std_w: float32 [512].
+
+    Returns:
+        Root mean square deviation of the layers from their mean, in standard deviations of W.
+    """
+    deviation = (w_plus - w_plus.mean(axis=1, keepdims=True)) / std_w
+    return np.asarray(np.sqrt((deviation**2).mean(axis=(1, 2))), np.float32)
 
 
 def r2_by_layers(truth: F32, estimate: F32, mean_w: F32, std_w: F32) -> dict[str, float]:
