@@ -254,3 +254,20 @@ def test_real_faces_stay_themselves(landmarker_model: Path, faces_dir: Path) -> 
             inside = region.alpha > 0.5
             pasted, camera = (picture[region.rows, region.columns][inside] for picture in (shown, frame.rgb))
             assert peak_signal_to_noise(pasted, camera) > RECOLOURED, path.name
+
+
+@pytest.mark.parametrize("light", [(0.25, 0.25, 0.25), (0.35, 0.5, 1.0), (1.1, 0.75, 0.45)])
+def test_teeth_and_lips_take_the_light_of_the_scene(light: tuple[float, float, float]) -> None:
+    """What is generated in daylight is placed into a dark room, or into blue light, as if it had been there."""
+    daylight = np.full((80, 80, 3), (0.8, 0.6, 0.5), np.float32)
+    daylight[30:36, 30:50] = 0.85  # teeth
+    daylight[40:46, 30:50] = (0.75, 0.3, 0.3)  # lips
+    skin = np.ones((80, 80), np.float32)
+    skin[26:50, 26:54] = 0
+    there = daylight * np.array(light, np.float32)
+    colour = fit_colour(daylight, there, skin, scale=80.0)
+    assert colour is not None
+    matched = colour.apply(daylight)
+    np.testing.assert_allclose(matched[33, 40], there[33, 40], atol=0.16)
+    np.testing.assert_allclose(matched[43, 40], there[43, 40], atol=0.25)
+    assert np.abs(matched[33, 40] - daylight[33, 40]).max() > 0.2

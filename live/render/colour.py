@@ -13,6 +13,9 @@ from models.arrays import F32
 _STATISTICS_SIDE = 48  # pixels; light and skin tone are smooth
 _REACH = 0.22  # standard deviation of the local mean, as a share of the face's width
 _MOST_SHIFT = np.array([40.0, 25.0, 25.0], np.float32)  # CIE L*, a*, b*
+# How much one skin may be lighter than another, and of another colour, as factors of R, G, B (which are not linear).
+_SKIN_EXPOSURE = (0.6, 1.5)
+_SKIN_TINT = (0.8, 1.25)
 _SPREAD = (0.75, 1.25)  # limits of the change of contrast
 _GREY_SHARE = 0.3  # of the change of hue, for grey pixels
 _LEAST_CHROMA = 1.0  # so that grey faces divide by something
@@ -21,14 +24,16 @@ _LEAST_SKIN = 1e-3
 
 @dataclass(frozen=True)
 class ColourMap:
-    """Moves pictures of a generated face towards the camera's colours, in CIE Lab.
+    """Moves pictures of a generated face towards the camera's colours: its light first, then, in CIE Lab, its skin.
 
     Attributes:
+        light: float32 [3], factors of R, G, B by which the camera's scene is darker or of another colour.
         contrast: float32 [3], factors of L*, a*, b*.
         smooth: float32 [h, w, 3] at any size, what is added then; follows the light across the face.
         skin_chroma: of the generated skin; greyer pixels take less of the change of hue.
     """
 
+    light: F32
     contrast: F32
     smooth: F32
     skin_chroma: float
@@ -37,7 +42,7 @@ class ColourMap:
         """float32 [H, W, 3], RGB in [0, 1], of the same part of the face -> the same, about [0, 1]."""
         height, width = generated.shape[:2]
         smooth = cv2.resize(self.smooth, (width, height))
-        planes = cv2.split(_lab(generated))
+        planes = cv2.split(_lab(generated * self.light))
         # A change of skin tone is none of the light: it must not turn eyes and teeth, which are grey, blue.
         colourful = np.clip(cv2.magnitude(planes[1], planes[2]) / self.skin_chroma, _GREY_SHARE, 1)
         changes = [p * (c - 1) + s for p, c, s in zip(planes, self.contrast, cv2.split(smooth), strict=True)]
@@ -69,8 +74,11 @@ def fit_colour(generated: F32, camera: F32, skin: F32, scale: float) -> ColourMa
     total = float(weight.sum())
     if total < _LEAST_SKIN * weight.size:
         return None
-    small_generated = _lab(cv2.resize(generated, size, interpolation=cv2.INTER_AREA))
-    small_camera = _lab(cv2.resize(camera, size, interpolation=cv2.INTER_AREA))
+    rgb_generated, rgb_camera = (
+        np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.float32) for rgb in (generated, camera)
+    )
+    light = _light(_mean(rgb_generated, weight), _mean(rgb_camera, weight))
+    small_generated, small_camera = _lab(rgb_generated * light), _lab(rgb_camera)
 
     sigma = _REACH * scale * factor
     mean_generated = _local_mean(small_generated, weight, sigma)
@@ -82,7 +90,19 @@ def fit_colour(generated: F32, camera: F32, skin: F32, scale: float) -> ColourMa
     # contrast * (x - mean_generated) + mean_generated + shift - x, of which `smooth` can be enlarged.
     smooth = shift - (contrast - 1) * mean_generated
     skin_chroma = float(np.hypot(*_mean(small_generated, weight)[1:])) + _LEAST_CHROMA
-    return ColourMap(contrast.astype(np.float32), smooth.astype(np.float32), skin_chroma)
+    return ColourMap(light, contrast.astype(np.float32), smooth.astype(np.float32), skin_chroma)
+
+
+def _light(generated: F32, camera: F32) -> F32:
+    """What of the difference of two mean skin colours no skin explains, and must be the light; float32 [3].
+
+    Light multiplies: teeth in a dark room are dark, lips in blue light are not red. A tone of skin does not.
+    """
+    ratio = camera / np.maximum(generated, 1e-3)
+    exposure = float(ratio.mean())
+    tint = ratio / max(exposure, 1e-3)
+    light = exposure / np.clip(exposure, *_SKIN_EXPOSURE) * tint / np.clip(tint, *_SKIN_TINT)
+    return np.asarray(light, np.float32)
 
 
 def _lab(rgb: MatLike) -> F32:
