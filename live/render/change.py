@@ -22,6 +22,7 @@ _ALIKE = 14.0
 _LEAST_SHOWN = 0.25  # inside the face: the edit is asked for there, come what may
 _HAIR_ALIKE, _HAIR_UNLIKE = 9.0, 18.0  # outside the face nothing is added where they differ
 _MOST_ADDED = 0.2  # of [0, 1], averaged around a pixel: more is no wrinkle and no shade but another thing
+_MOST_ON_FOREHEAD = 0.05  # where it would be the strands of another fringe
 _SMALL = 64  # pixels a side at which camera and reconstruction are compared
 _BACKDROP = 15.0  # distance in CIE Lab from the backdrop's colours up to which a pixel may be of it
 _HAIR_BLUR = 1.6  # of those; of hair only its colour changes: strands never match
@@ -100,7 +101,8 @@ def _gated(old: F32, new: F32, seen: F32, parts: FaceParts, lids: float) -> F32:
     old_lab, seen_lab = (_blurred_lab(_reduced(picture)) for picture in (old, seen))
     distance = _distance(old_lab, seen_lab)
     added = cv2.blur(_reduced(np.abs(residual).max(axis=-1)), (3, 3))
-    moderate = np.minimum(_MOST_ADDED / np.maximum(added, 1e-6), 1) ** 2
+    most = _MOST_ADDED + (_MOST_ON_FOREHEAD - _MOST_ADDED) * _reduced(parts.forehead)
+    moderate = np.minimum(most / np.maximum(added, 1e-6), 1) ** 2
     alike = np.maximum(np.exp2(-((distance / _ALIKE) ** 2)), _LEAST_SHOWN)
     still = 1 - np.clip((lids - _LIDS_REST) / (_LIDS_MOVE - _LIDS_REST), 0, 1)
     # Eyes that stay open are bent only: the generator's are duller than the camera's.

@@ -28,6 +28,7 @@ class FaceParts:
         head: the face and the hair around it, fading out.
         mouth: float32 [h, w] of that part, between the lips.
         eyes: the open eyes with their lids.
+        forehead: above the brows, where a fringe may fall.
         skin: the face without lips, eyes and brows.
         telling: where what is seen stays as it is while a face talks and blinks: an occluder shows here.
     """
@@ -38,6 +39,7 @@ class FaceParts:
     head: F32
     mouth: F32
     eyes: F32
+    forehead: F32
     skin: F32
     telling: F32
 
@@ -63,6 +65,7 @@ def face_parts(size: int) -> FaceParts:
         head=_head(size),
         mouth=mouth[mouth_rows, mouth_columns],
         eyes=_soft(eyes, _FEATHER * size),
+        forehead=_forehead(size),
         skin=skin,
         telling=telling,
     )
@@ -82,6 +85,13 @@ def _filled(size: int, points: tuple[int, ...], *, grown: float = 1.0) -> F32:
 
 def _soft(mask: F32, sigma: float) -> F32:
     return np.asarray(cv2.GaussianBlur(mask, (0, 0), sigma), np.float32)
+
+
+def _forehead(size: int) -> F32:
+    line = canonical_face()[[*BROW_A, *BROW_B], 1].min()
+    y = (np.arange(size) + 0.5) / size
+    above = np.clip(0.5 + (line - y) / (2 * _FEATHER), 0, 1)
+    return np.repeat(above.astype(np.float32)[:, None], size, axis=1)
 
 
 def _head(size: int) -> F32:
