@@ -1,7 +1,7 @@
 """Measures enrolment on photographs of people, one straight and one smiling of each.
 
-The offset is fitted to the straight photograph alone. Is the person nearer, does a smile still do what it did, and
-does the offset bring the person back in the smiling photograph too, which it has not seen?
+The offset is fitted to the straight photograph alone. Is the person nearer, do the directions still do what they did,
+and does the offset bring the person back in the smiling photograph too, which it has not seen?
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from rich.progress import track
 from rich.table import Table
 
 from export.evaluate import read_photo
-from export.measure import IdentityMeter, Measures, Meter, eye_distance, identity_distance
+from export.fidelity import Sample
+from export.measure import IdentityMeter, Meter, eye_distance, identity_distance
 from export.sheet import sheet, write_png
 from models.alignment import to_rgb
 from models.arrays import F32, U8
@@ -27,17 +29,9 @@ from models.errors import UserError
 from models.inversion import STEPS, View, fit_offset, make_view
 from models.zoo import Generator, load_encoder, load_generator, load_picture_gradient
 
+EDITS = ("smile", "mouth-open", "eyes-closed", "brows-up", "age", "gender", "yaw", "pitch")  # at strength 1
 NEUTRAL, SMILING = "_neutral", "_smiling"
 COLUMNS = ("photo", "encoder", "enrolled", "and smile=1", "another photo", "encoder", "enrolled")
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A picture, uint8 [R, R, 3], its measures and its identity's embedding [128]."""
-
-    rgb: U8
-    measures: Measures
-    identity: F32
 
 
 class Lost(Exception):  # noqa: N818 - nothing is wrong with the program
@@ -65,24 +59,24 @@ class Bench:
 
     def person(self, straight: View, other: View, offset: F32) -> tuple[dict[str, float], list[U8]]:
         """Figures of one person, and the pictures of `COLUMNS`."""
-        smile = load_direction("smile").vector
         photo, second_photo = self.sample(to_rgb(straight.target)), self.sample(to_rgb(other.target))
-        before, after = (self.picture(straight.latent + move) for move in (0 * offset, offset))
-        smiling_before, smiling_after = (
-            self.picture(straight.latent + smile + move) for move in (0 * offset, offset)
-        )
-        second_before, second_after = (self.picture(other.latent + move) for move in (0 * offset, offset))
+        before, after = self.picture(straight.latent), self.picture(straight.latent + offset)
+        second_before, second_after = self.picture(other.latent), self.picture(other.latent + offset)
         figures = {
             "identity_before": identity_distance(photo.identity, before.identity),
             "identity": identity_distance(photo.identity, after.identity),
             "landmarks_before": _landmark_error(photo, before),
             "landmarks": _landmark_error(photo, after),
-            "smile_before": _smile(smiling_before) - _smile(before),
-            "smile": _smile(smiling_after) - _smile(after),
             "other_identity_before": identity_distance(second_photo.identity, second_before.identity),
             "other_identity": identity_distance(second_photo.identity, second_after.identity),
         }
-        samples = (photo, before, after, smiling_after, second_photo, second_before, second_after)
+        edited = {}
+        for name in EDITS:
+            step = load_direction(name).vector
+            plain, edited[name] = self.picture(straight.latent + step), self.picture(straight.latent + offset + step)
+            figures[f"effect_{name}_before"] = plain.measures.attribute(name) - before.measures.attribute(name)
+            figures[f"effect_{name}"] = edited[name].measures.attribute(name) - after.measures.attribute(name)
+        samples = (photo, before, after, edited["smile"], second_photo, second_before, second_after)
         return figures, [sample.rgb for sample in samples]
 
 
@@ -93,8 +87,9 @@ def _landmark_error(photo: Sample, made: Sample) -> float:
     return float(distances.mean()) / eye_distance(landmarks)
 
 
-def _smile(sample: Sample) -> float:
-    return sample.measures.attribute("smile")
+def kept(rows: Sequence[Mapping[str, float]], name: str) -> float:
+    """Share of a direction's effect that is left with the offset, over all people."""
+    return sum(row[f"effect_{name}"] for row in rows) / sum(row[f"effect_{name}_before"] for row in rows)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -134,11 +129,15 @@ def main(argv: list[str] | None = None) -> None:
             pictures.append(row)
             write_png(args.out / "enrolled.png", sheet(pictures, COLUMNS, 192))
             (args.out / "enrolled.json").write_text(json.dumps(rows, indent=1) + "\n")
+    if not rows:
+        raise UserError(f"no face is found in the pictures of {args.photos}")
     table = Table("", "median", "worst", title=f"{len(rows)} people, {args.steps} steps, {gradient.engine.name}")
-    for name in next(iter(rows.values()), {}):
-        values = [row[name] for row in rows.values()]
-        worst = min(values) if name.startswith("smile") else max(values)
-        table.add_row(name.replace("_", " "), f"{np.median(values):.3f}", f"{worst:.3f}")
+    people = list(rows.values())
+    for name in (name for name in people[0] if not name.startswith("effect_")):
+        values = [row[name] for row in people]
+        table.add_row(name.replace("_", " "), f"{np.median(values):.3f}", f"{max(values):.3f}")
+    for name in EDITS:
+        table.add_row(f"share kept of {name}'s effect", f"{kept(people, name):.2f}", "")
     Console().print(table)
 
 

@@ -132,7 +132,9 @@ def look(request: Request, say: Callable[[str], None]) -> list[list[U8]]:
 
     frames: list[U8] = []
     with open_source(request.source, make_demo=open_demo, live_stills=False) as source:
-        say(f"source: {source.note}; look into it, turn your head a little, talk or smile: {request.seconds:g} s")
+        say(f"source: {source.note}")
+        if source.live:
+            say(f"for {request.seconds:g} s look into it, turn your head a little, talk, smile")
         started = time.perf_counter()
         every = max(1, round(source.fps / LOOKS))
         for number in range(round(request.seconds * source.fps)):

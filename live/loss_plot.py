@@ -31,8 +31,9 @@ def plot(title: str, losses: Sequence[float], views: int, mean_face: float) -> U
         uint8 [560, 900, 3], RGB.
     """
     picture: U8 = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
-    averaged = np.convolve(losses, np.full(views, 1 / views), "valid")
-    steps = np.arange(views, len(losses) + 1, dtype=np.float64)
+    window = min(views, len(losses))
+    averaged = np.convolve(losses, np.full(window, 1 / window), "valid")
+    steps = np.arange(window, len(losses) + 1, dtype=np.float64)
     low, high = min(averaged.min(), mean_face) / 1.2, max(averaged.max(), mean_face) * 1.2
 
     def place(step: F64, loss: F64) -> F64:

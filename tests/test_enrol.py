@@ -199,6 +199,11 @@ def test_the_plot_shows_the_curve_below_the_mean_face() -> None:
     assert lowest > reference > 80
 
 
+@pytest.mark.parametrize(("steps", "views"), [(1, 1), (1, 5), (3, 4), (5, 5)])
+def test_the_plot_needs_no_more_than_a_step(steps: int, views: int) -> None:
+    assert plot("me", [1.0] * steps, views, 2.0).shape == (560, 900, 3)
+
+
 def test_identity_belongs_to_a_face_that_is_followed() -> None:
     assert parse(["--identity", "me"]).identities == ((0, "me"),)
     assert parse(["--identity", "2:me", "--faces", "2"]).identities == ((1, "me"),)
