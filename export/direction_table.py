@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -160,7 +161,8 @@ def same_person_range(identity: Sequence[float]) -> tuple[float, float]:
         rising = np.maximum.accumulate([0.0, *distances])
         if rising[-1] < SAME_PERSON:
             return strengths[-1]
-        return float(np.interp(SAME_PERSON, rising, [0.0, *strengths]))
+        crossed = float(np.interp(SAME_PERSON, rising, [0.0, *strengths]))
+        return math.floor(10 * crossed + 1e-6) / 10  # more digits say nothing
 
     below = reach([-STRENGTHS[1], -STRENGTHS[0]], [identity[1], identity[0]])
     return -below, reach(STRENGTHS[2:], identity[2:])

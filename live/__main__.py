@@ -115,7 +115,7 @@ def _list_directions() -> None:
     for name in shipped_directions():
         direction = load_direction(name)
         low, high = direction.range
-        print(f"{name:<14} {low:+g} to {high:+g}  {direction.description}".rstrip())
+        print(f"{name:<17} {low:+g} to {high:+g}  {direction.description}".rstrip())
 
 
 def _list_cameras() -> None:
