@@ -29,6 +29,7 @@ class Recipe:
             smiles cannot show what a smile direction does.
         still: what else should change little, "bones" or "surroundings", and how much that weighs.
         free: attributes that may follow, because they are part of this one; all others are held, `LOOSE` ones less.
+        most: strength at which pictures still look like faces, either way; found by looking.
     """
 
     attribute: str
@@ -38,6 +39,7 @@ class Recipe:
     start: tuple[float, float] = ANYTHING
     still: Mapping[str, float] = field(default_factory=dict)
     free: tuple[str, ...] = ()
+    most: float = 3.0
 
 
 # An expression leaves skull, hair and background alone. At this weight they change a half to a third as much as
@@ -65,7 +67,7 @@ RECIPES = {
     "gender": Recipe("gender", "makes masculine; negative, feminine", EVERY_LAYER, 0.4, (0.0, 0.1), IN_PLACE),
     "yaw": Recipe("yaw", "turns to the picture's right", COARSE_AND_MIDDLE, 6.0, still=A_FEATURE),
     "pitch": Recipe("pitch", "raises the chin; negative, lowers it", COARSE_AND_MIDDLE, 5.0, still=A_FEATURE),
-    "glasses": Recipe("glasses", "puts on glasses", COARSE_AND_MIDDLE, 0.4, (0.0, 0.2), IN_PLACE),
+    "glasses": Recipe("glasses", "puts on glasses", COARSE_AND_MIDDLE, 0.4, (0.0, 0.2), IN_PLACE, most=2.0),
     "beard": Recipe("beard", "grows a beard", FROM_MIDDLE, 5.0, still=IN_PLACE, free=("gender",)),
     "make-up": Recipe("make-up", "puts on make-up", FROM_MIDDLE, 4.0, still=IN_PLACE, free=("lip-redness",)),
     "hair-length": Recipe("hair-length", "lengthens the hair; negative, shortens it", slice(0, 12), 0.07),
@@ -75,7 +77,9 @@ RECIPES = {
     "face-width": Recipe(
         "face-width", "widens the face; negative, narrows it", COARSE_AND_MIDDLE, 0.03, still=IN_PLACE
     ),
-    "lip-fullness": Recipe("lip-fullness", "fills the lips; negative, thins them", MIDDLE, 0.04, still=IN_PLACE),
+    "lip-fullness": Recipe(
+        "lip-fullness", "fills the lips; negative, thins them", MIDDLE, 0.04, still=IN_PLACE, most=1.5
+    ),
     "nose-width": Recipe(
         "nose-width", "widens the nose; negative, narrows it", COARSE_AND_MIDDLE, 0.01, still=IN_PLACE
     ),

@@ -107,7 +107,9 @@ def tabulate(args: argparse.Namespace, generator: Generator, mapping: Mapping) -
         directions = load(args.out)
         effects = measure_effects(editor, IdentityMeter(), faces, directions)
     for name, direction in directions.items():
-        save(args.out / f"{name}.npz", direction, RECIPES[name].description, effects[name].range)
+        (low, high), most = effects[name].range, RECIPES[name].most
+        limits = (max(low, -most), min(high, most))
+        save(args.out / f"{name}.npz", direction, RECIPES[name].description, limits)
     path = args.out / "effects.json"
     path.write_text(json.dumps(as_json(effects, args.faces), indent=1) + "\n", encoding="utf-8")
     write_png(args.out / "leaks.png", draw_heat_map(effects))
