@@ -23,7 +23,7 @@ EDITS: dict[str, list[str]] = {
     "smile=1.5": ["--direction", "smile=1.5"],
     "age=2.5": ["--direction", "age=2.5"],
     "age=-2": ["--direction", "age=-2"],
-    "brows-up=2": ["--direction", "brows-up=2"],
+    "beard=2": ["--direction", "beard=2"],
     "gender=2": ["--direction", "gender=2"],
     "smile=1.5, portrait": ["--direction", "smile=1.5", "--mode", "portrait"],
 }
