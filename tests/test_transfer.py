@@ -180,10 +180,8 @@ def test_a_closed_mouth_smiles_and_the_person_stays(scene: Scene, landmarker_mod
     rgb = shown(scene, scene.change)
     assert smile_of(rgb, landmarker_model) > max(0.6, scene.smile + 0.4)
     # The forehead keeps the camera's own detail; the generator's reconstruction shares none of it.
-    forehead = transform_points(to_unit_matrix(scene.track.landmarks), scene.track.landmarks[[108, 337]])
     left, right = np.rint(scene.track.landmarks[[108, 337]][:, 0]).astype(int)
     row = int(scene.track.landmarks[151, 1])
-    assert forehead.min() > 0
     box = np.s_[row - 20 : row + 20, left:right]
     detail = [
         p[box].astype(np.float32) - cv2.GaussianBlur(p[box], (0, 0), 4).astype(np.float32)
@@ -197,8 +195,6 @@ def test_what_is_added_to_a_grey_picture_is_grey(networks: Networks, scene: Scen
     frame = replace(scene.frame, rgb=grey)
     change = changed(networks, frame, scene.track, "smile", 2.0)
     rgb = shown(replace(scene, frame=frame), change).astype(int)
-    inside = transform_points(to_unit_matrix(scene.track.landmarks), scene.track.landmarks)
-    assert inside.size
     assert np.percentile(np.ptp(rgb, axis=-1), 99.5) < 24
     assert np.ptp(rgb, axis=-1).mean() < 2
 
