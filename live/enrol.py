@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -21,7 +20,7 @@ from models import registry
 from models.alignment import to_rgb
 from models.arrays import F32, U8
 from models.errors import UserError
-from models.inversion import STEPS, View, fit_offset, make_view
+from models.inversion import STEPS, View, fit_offset, make_view, sharpness
 from models.landmarker import Landmarker
 from models.latent import broadcast, mean_w
 from models.runtime import ENGINES
@@ -169,14 +168,8 @@ def find_views(candidates: Sequence[Sequence[U8]], encoder: Encoder, size: int) 
                 make_view(rgb, found.landmarks, encoder, size) for rgb in group for found in landmarker.detect(rgb)
             ]
             if faces:
-                views.append(max(faces, key=_sharpness))
+                views.append(max(faces, key=sharpness))
     return views
-
-
-def _sharpness(view: View) -> float:
-    """Strength of the face's fine structure; higher is sharper."""
-    grey = view.target[0].mean(axis=0)
-    return float((view.weight[0, 0] * np.abs(cv2.Laplacian(grey, cv2.CV_32F))).mean())
 
 
 def _fit(views: Sequence[View], gradient: PictureGradient, steps: int) -> tuple[list[float], F32]:

@@ -68,15 +68,22 @@ def make_view(rgb: U8, landmarks: F32, encoder: Encoder, size: int) -> View:
         encoder: gives the first guess.
         size: pixels per side of the target, R.
     """
+    small = crop(rgb, to_crop_matrix(landmarks, encoder.size), encoder.size)
+    unit = (transform_points(to_crop_matrix(landmarks, size), landmarks).astype(np.float32) + np.float32(0.5)) / size
+    return view_of(rgb, landmarks, encoder.encode(to_tensor(small), unit[None]), size)
+
+
+def view_of(rgb: U8, landmarks: F32, latent: F32, size: int) -> View:
+    """The same of a face whose latent, float32 [1, 18, 512], is known."""
     to_crop = to_crop_matrix(landmarks, size)
     inside = transform_points(to_crop, landmarks).astype(np.float32)
-    small = crop(rgb, to_crop_matrix(landmarks, encoder.size), encoder.size)
-    unit = (inside + np.float32(0.5)) / np.float32(size)
-    return View(
-        latent=encoder.encode(to_tensor(small), unit[None]),
-        target=to_tensor(crop(rgb, to_crop, size)),
-        weight=face_weight(inside, size),
-    )
+    return View(latent=latent, target=to_tensor(crop(rgb, to_crop, size)), weight=face_weight(inside, size))
+
+
+def sharpness(view: View) -> float:
+    """Strength of the face's fine structure; higher is sharper."""
+    grey = view.target[0].mean(axis=0)
+    return float((view.weight[0, 0] * np.abs(cv2.Laplacian(grey, cv2.CV_32F))).mean())
 
 
 def face_weight(landmarks: F32, size: int) -> F32:
@@ -97,6 +104,62 @@ def face_weight(landmarks: F32, size: int) -> F32:
     return np.asarray(weight / weight.mean(), np.float32)[None, None]
 
 
+@dataclass(frozen=True)
+class Descent:
+    """An optimisation under way: Adam and where it is.
+
+    Attributes:
+        number: steps done.
+        offset: float32 [1, 18, 512], so far; in standard deviations of W.
+        mean: float32 [1, 18, 512], decaying average of the gradients.
+        square: likewise of their squares.
+    """
+
+    number: int
+    offset: F32
+    mean: F32
+    square: F32
+
+
+def start(latent: F32) -> Descent:
+    """Before the first step: no offset from latents such as this."""
+    nothing = np.zeros_like(latent)
+    return Descent(0, nothing, nothing, nothing)
+
+
+def descend(state: Descent, view: View, gradient: PictureGradient, rate: float) -> tuple[Descent, float]:
+    """Takes one step.
+
+    Args:
+        state: where it is.
+        view: what to look at.
+        gradient: of the generator, at the view's size.
+        rate: length of the step, in standard deviations of W.
+
+    Returns:
+        Where it is then, and the view's loss before the step.
+    """
+    loss, slope = gradient.at(view.latent + std_w() * state.offset, view.target, view.weight)
+    slope = std_w() * slope + np.float32(2 * PULL) * state.offset
+    number = state.number + 1
+    mean = MEAN_DECAY * state.mean + (1 - MEAN_DECAY) * slope
+    square = SQUARE_DECAY * state.square + (1 - SQUARE_DECAY) * slope**2
+    unbiased_mean = mean / (1 - MEAN_DECAY**number)
+    unbiased_square = square / (1 - SQUARE_DECAY**number)
+    offset = state.offset - rate * unbiased_mean / (np.sqrt(unbiased_square) + 1e-8)
+    return Descent(number, offset.astype(np.float32), mean, square), loss
+
+
+def rate_of(number: int, left: float) -> float:
+    """How long a step may be: short at first, fading out over the second half.
+
+    Args:
+        number: of the step, from 1.
+        left: share of all the steps that is left, in [0, 1].
+    """
+    return RATE * min(1.0, number / WARM_UP, 2 * left)
+
+
 def fit_offset(views: Sequence[View], gradient: PictureGradient, steps: int = STEPS) -> Iterator[Step]:
     """Fits the offset that the views share, one view a step, in turn.
 
@@ -108,17 +171,8 @@ def fit_offset(views: Sequence[View], gradient: PictureGradient, steps: int = ST
     Yields:
         After each step, where it is.
     """
-    scale = std_w()
-    offset = np.zeros_like(views[0].latent)  # in standard deviations of W
-    mean, square = np.zeros_like(offset), np.zeros_like(offset)
+    state = start(views[0].latent)
     for number in range(1, steps + 1):
-        view = views[number % len(views)]
-        loss, slope = gradient.at(view.latent + scale * offset, view.target, view.weight)
-        slope = scale * slope + np.float32(2 * PULL) * offset
-        mean = MEAN_DECAY * mean + (1 - MEAN_DECAY) * slope
-        square = SQUARE_DECAY * square + (1 - SQUARE_DECAY) * slope**2
-        unbiased_mean = mean / (1 - MEAN_DECAY**number)
-        unbiased_square = square / (1 - SQUARE_DECAY**number)
-        rate = RATE * min(1.0, number / WARM_UP, 2 * (1 - number / (steps + 1)))
-        offset = (offset - rate * unbiased_mean / (np.sqrt(unbiased_square) + 1e-8)).astype(np.float32)
-        yield Step(number, loss, scale * offset)
+        rate = rate_of(number, left=1 - number / (steps + 1))
+        state, loss = descend(state, views[number % len(views)], gradient, rate)
+        yield Step(number, loss, std_w() * state.offset)
