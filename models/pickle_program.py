@@ -1,4 +1,4 @@
-"""Reads a pickle as data: a small interpreter of its opcodes that can neither import nor call anything.
+"""Reads a pickle as data: a small interpreter of its operations that can neither import nor call anything.
 
 A pickle is a program for a stack machine, and Python's own unpickler lets it call any function it names. Here
 a name stays a name (`Name`), and a call becomes whatever the reader's own `Vocabulary` makes of it.
@@ -6,21 +6,15 @@ a name stays a name (`Name`), and a call becomes whatever the reader's own `Voca
 
 from __future__ import annotations
 
-import io
-import pickletools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
-from models.errors import UserError
+from models.pickle_opcodes import Budget, Program, RefusedError, operations
 
 Value: TypeAlias = Any  # whatever the file holds; checked with `expect` where it is used
 
-PROGRAM_LIMIT = 4 << 20  # bytes of one pickle; a published checkpoint's is under 1 MB, its tensors lie elsewhere
-
-
-class RefusedError(UserError):
-    """The file is readable but holds what this reader will not take; the message says what."""
+_KEY_BITS = 32
 
 
 @dataclass(frozen=True)
@@ -28,6 +22,21 @@ class Name:
     """A dotted Python name in the file. It is never looked up."""
 
     dotted: str
+
+
+@dataclass(eq=False)
+class Record:
+    """An object of a class that is not needed but let pass: its name and what it was made from, and nothing done.
+
+    Attributes:
+        name: of the class or function that would have made it.
+        arguments: what that would have been called with.
+        fields: the state that was given to it, if it is a dict.
+    """
+
+    name: str
+    arguments: tuple[Value, ...] = ()
+    fields: dict[str, Value] = field(default_factory=dict)
 
 
 class Vocabulary(Protocol):
@@ -51,40 +60,25 @@ def expect(value: Value, *kinds: type) -> Value:
     return value
 
 
-def program_length(stream: io.BytesIO) -> int:
-    """Bytes of the pickle that starts here; leaves the stream behind it.
-
-    Raises:
-        ValueError: the pickle is damaged.
-    """
-    start = stream.tell()
-    for _ in pickletools.genops(stream):
-        if stream.tell() - start > PROGRAM_LIMIT:
-            raise RefusedError(f"its pickle is longer than {PROGRAM_LIMIT} bytes")
-    return stream.tell() - start
-
-
-def interpret(program: bytes, vocabulary: Vocabulary) -> Value:
-    """The value a pickle describes.
+def interpret(program: Program, vocabulary: Vocabulary, budget: Budget) -> tuple[Value, int]:
+    """The value a pickle describes, and the length of that pickle. Byte strings are views of the program.
 
     Args:
-        program: one pickle, protocol 2 or later.
+        program: starts with one pickle, protocol 2 or later.
         vocabulary: what its names, calls and persistent ids mean.
+        budget: what may be spent on it.
 
     Raises:
         RefusedError: it uses something that a file of plain values has no need of.
-        ValueError, IndexError, KeyError, TypeError: it is damaged.
+        ValueError, IndexError, KeyError, TypeError, struct.error: it is damaged.
     """
     machine = _Machine(vocabulary)
-    for opcode, argument, _ in pickletools.genops(program):
-        if opcode.name == "STOP":
-            break
-        handler = _HANDLERS.get(opcode.name)
-        if handler is None:
-            raise RefusedError(f"its pickle uses {opcode.name}, of which a file of tensors has no need")
-        handler(machine, argument)
+    length = 0
+    for name, argument, end in operations(program, budget):
+        _HANDLERS[name](machine, argument)
+        length = end
     (value,) = machine.stack
-    return value
+    return value, length
 
 
 class _Machine:
@@ -141,6 +135,10 @@ class _Machine:
     def _extend(self, items: list[Value]) -> None:
         expect(self.stack[-1], list).extend(items)
 
+    def add_group(self, _: Value) -> None:
+        items = self.pop_group()
+        expect(self.stack[-1], set).update(map(_key, items))
+
     def set_item(self, _: Value) -> None:
         self._update(self.pop(2))
 
@@ -150,32 +148,43 @@ class _Machine:
     def _update(self, items: list[Value]) -> None:
         target = expect(self.stack[-1], dict)
         for key, value in zip(items[::2], items[1::2], strict=True):
-            target[expect(key, str, int)] = value
+            target[_key(key)] = value
 
-    def reduce(self, _: Value) -> None:
+    def call(self, _: Value) -> None:
         name, arguments = self.pop(2)
         self.push(self.vocabulary.call(expect(name, Name).dotted, expect(arguments, tuple)))
 
     def build(self, _: Value) -> None:
+        (state,) = self.pop(1)
+        target = expect(self.stack[-1], dict, Record)
         # A state dict carries its metadata as an attribute of its OrderedDict: no tensors, left out.
-        self.pop(1)
-        expect(self.stack[-1], dict)
+        if isinstance(target, Record) and isinstance(state, dict):
+            target.fields = state
 
     def persistent(self, _: Value) -> None:
         (identity,) = self.pop(1)
         self.push(self.vocabulary.persistent(identity))
 
 
+def _key(value: Value) -> Value:
+    """A key of a dict or member of a set: no integers so large that they could be made to collide."""
+    if isinstance(expect(value, str, int), int) and value.bit_length() > _KEY_BITS:
+        raise RefusedError(f"its pickle has a key of {value.bit_length()} bits")
+    return value
+
+
 _HANDLERS: dict[str, Callable[[_Machine, Value], None]] = {
-    **dict.fromkeys(("PROTO", "FRAME"), lambda machine, argument: None),
+    **dict.fromkeys(("PROTO", "FRAME", "STOP"), lambda machine, argument: None),
     **dict.fromkeys(("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"), _Machine.push),
-    **dict.fromkeys(("BINUNICODE", "SHORT_BINUNICODE", "BINSTRING", "SHORT_BINSTRING"), _Machine.push),
+    **dict.fromkeys(("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINSTRING", "SHORT_BINSTRING"), _Machine.push),
+    **dict.fromkeys(("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"), _Machine.push),
     "NONE": lambda machine, argument: machine.push(None),
     "NEWTRUE": lambda machine, argument: machine.push(True),
     "NEWFALSE": lambda machine, argument: machine.push(False),
     "EMPTY_TUPLE": lambda machine, argument: machine.push(()),
     "EMPTY_LIST": lambda machine, argument: machine.push([]),
     "EMPTY_DICT": lambda machine, argument: machine.push({}),
+    "EMPTY_SET": lambda machine, argument: machine.push(set()),
     "MARK": _Machine.mark,
     "BINPUT": _Machine.remember,
     "LONG_BINPUT": _Machine.remember,
@@ -190,9 +199,11 @@ _HANDLERS: dict[str, Callable[[_Machine, Value], None]] = {
     "TUPLE3": lambda machine, argument: machine.pack(3),
     "APPEND": _Machine.append,
     "APPENDS": _Machine.append_group,
+    "ADDITEMS": _Machine.add_group,
     "SETITEM": _Machine.set_item,
     "SETITEMS": _Machine.set_group,
-    "REDUCE": _Machine.reduce,
+    "REDUCE": _Machine.call,
+    "NEWOBJ": _Machine.call,
     "BUILD": _Machine.build,
     "BINPERSID": _Machine.persistent,
 }
