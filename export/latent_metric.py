@@ -2,8 +2,9 @@
 
 Equal errors of W+ are not equally visible: most of its 9,216 dimensions hardly show. The Gauss-Newton matrix of a
 multi-scale picture loss, J'J averaged over faces, is estimated from random projections of the picture: each is one
-backward pass, g = J'v. Landmarks and blendshapes are close to linear in W+, so ridge regression gives their rows.
-The rows of both make the map L; |L (a - b)|^2 is the distance a and b are apart to the eye.
+backward pass, g = J'v. Landmarks and blendshapes are close to linear in W+, so ridge regression gives their rows,
+and of a face recogniser's embedding what is linear in W+. All rows make the map L; |L (a - b)|^2 is the distance that
+a and b are apart to the eye.
 """
 
 from __future__ import annotations
@@ -12,17 +13,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor
 from torch.nn import functional as F
 
-from export.pool import Pool
+from export.measure import IdentityMeter
+from export.pool import SIZE, Pool
 from models import ir, registry
 from models.arrays import F32
 from models.networks import mobile_stylegan as ms
 
 PICTURE_ROWS = 384
 GEOMETRY_ROWS = 96
+LABELLED = 12_000  # faces of the pool that the geometry is fitted to
+EMBEDDED = 9_000  # that the identity is fitted to: an embedding takes a twelfth of a second
+RIDGE = 0.3  # of the mean variance
 
 
 def face_weight(size: int) -> Tensor:
@@ -62,20 +68,36 @@ def picture_rows(pool: Pool, heads: Path, unit: F32, faces: int = 110, projectio
     return (values[:PICTURE_ROWS, None] * rows[:PICTURE_ROWS]).astype(np.float32)
 
 
-def geometry_rows(pool: Pool, mean: F32, unit: F32, samples: int = 12_000) -> F32:
+def geometry_rows(pool: Pool, mean: F32, unit: F32) -> F32:
     """float32 [GEOMETRY_ROWS, 9216]: W+ (standardised) -> principal components of landmarks and blendshapes."""
-    n = min(samples, pool.filled)
-    standard = ((pool.latents[:n].astype(np.float32) - mean) / unit).reshape(n, -1)
-    standard -= standard.mean(0)
+    n = min(LABELLED, pool.filled)
     shapes = pool.blendshapes[:n] * 0.15  # in units comparable with landmarks in [0, 1], summed over 956
     target = np.concatenate([pool.landmarks[:n].reshape(n, -1), shapes], 1)
     target -= target.mean(0)
     _, _, components = np.linalg.svd(target[:4000], full_matrices=False)
-    scores = target @ components[:GEOMETRY_ROWS].T
-    # Ridge in the space of samples: n is near the number of dimensions, the kernel is the smaller system.
+    return ridge_rows(pool.latents[:n], target @ components[:GEOMETRY_ROWS].T, mean, unit)
+
+
+def identity_rows(pool: Pool, meter: IdentityMeter, mean: F32, unit: F32) -> F32:
+    """float32 [128, 9216]: W+ (standardised) -> the embedding of a face recogniser."""
+    n = min(EMBEDDED, pool.filled)
+    pixels = pool.landmarks[:n] * SIZE - np.float32(0.5)
+    embeddings = [
+        meter.embed(image, landmarks)
+        for image, landmarks in track(zip(pool.images[:n], pixels, strict=True), "Identity metric", total=n)
+    ]
+    return ridge_rows(pool.latents[:n], np.stack(embeddings), mean, unit)
+
+
+def ridge_rows(latents: NDArray[np.float16], target: F32, mean: F32, unit: F32) -> F32:
+    """Ridge regression of targets [N, K] on standardised W+ [N, 18, 512]: float32 [K, 9216]."""
+    n = len(latents)
+    standard = ((latents.astype(np.float32) - mean) / unit).reshape(n, -1)
+    standard -= standard.mean(0)
+    # In the space of samples: n is near the number of dimensions, the kernel is the smaller system.
     kernel = standard @ standard.T
-    kernel[np.diag_indices(n)] += 0.3 * np.trace(kernel) / n
-    return (standard.T @ np.linalg.solve(kernel, scores)).T.astype(np.float32)
+    kernel[np.diag_indices(n)] += RIDGE * np.trace(kernel) / n
+    return (standard.T @ np.linalg.solve(kernel, target - target.mean(0))).T.astype(np.float32)
 
 
 def normalised(rows: F32, pool: Pool, mean: F32, unit: F32) -> F32:

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import Progress
 
-from export.sampling import sample_w_plus
+from export.sampling import sample_free_w_plus, sample_w_plus
 from models import ir, latent, registry, zoo
 from models.alignment import to_rgb
 from models.arrays import F32, U8
@@ -106,19 +106,21 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=50_000)
     parser.add_argument("--folder", type=Path, default=Path("runs/pool"))
     parser.add_argument("--heads", type=Path, default=zoo.SHIPPED / "heads")
+    parser.add_argument("--free", action="store_true", help="fill the rest with faces off W, as photographs are")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     pool = open_pool(args.folder, args.count)
     request = compile_generator(MADE_AT, args.heads, args.threads)
     z_to_w = mapping_net.load_published(ir.read(registry.path("mapping-xml")))
+    sample = sample_free_w_plus if args.free else sample_w_plus
     row = pool.filled
     with Landmarker(registry.path("face-landmarker")) as landmarker, Progress() as progress:
         task = progress.add_task("Faces", total=args.count, completed=row)
         while row < args.count:
             # The seed of a chunk is the row it starts at: a continued run makes the faces of an unbroken one.
             rng = np.random.default_rng([1, row])
-            latents = sample_w_plus(rng, CHUNK, lambda z: z_to_w(torch.from_numpy(z)).numpy(), latent.mean_w())
+            latents = sample(rng, CHUNK, lambda z: z_to_w(torch.from_numpy(z)).numpy(), latent.mean_w())
             for w_plus in latents:
                 rgb = to_rgb(np.array(request.infer([w_plus[None]])[0]))
                 faces = landmarker.detect(rgb)

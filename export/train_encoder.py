@@ -1,8 +1,8 @@
 """Trains the encoder on generated faces: crop and landmarks -> W+, the latent being known.
 
 Reads the pool that `python -m export pool` fills, with fresh augmentation of every sample. The loss is the
-smooth L1 distance of standardised W+ plus the distance of what the latents show (export/latent_metric.py):
-picture and geometry, each in units in which guessing the mean face costs 1. The learning rate follows a cosine of
+smooth L1 distance of standardised W+ plus the distance of what the latents show (export/latent_metric.py): picture,
+geometry and identity, each in units in which guessing the mean face costs 1. The learning rate follows a cosine of
 the time spent, so that a slow machine ends as well-tempered as a fast one. Stopped and started again, it goes on.
 """
 
@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from export import latent_metric
 from export.augment import disturb_landmarks, misalign, photograph
+from export.measure import IdentityMeter
 from export.pool import Pool, open_pool
 from models import latent, zoo
 from models.arrays import F32, U8
@@ -33,6 +34,7 @@ from models.networks.encoder import Encoder
 HELD_OUT = 512  # first rows of the pool, never trained on
 GROUPS = {"coarse": slice(0, 4), "middle": slice(4, 8), "fine": slice(8, 18)}
 AVERAGE = 0.999  # decay of the weight average
+WEIGHTS = {"picture": 1.0, "geometry": 2.0, "identity": 1.0}  # of the metric's parts, against the latent's 2
 
 
 def batches(
@@ -68,10 +70,12 @@ def load_metric(folder: Path, pool: Pool, heads: Path, mean: F32, unit: F32) -> 
     if not path.exists():
         picture = latent_metric.picture_rows(pool, heads, unit)
         geometry = latent_metric.geometry_rows(pool, mean, unit)
+        identity = latent_metric.identity_rows(pool, IdentityMeter(), mean, unit)
         np.savez(
             path,
             picture=latent_metric.normalised(picture, pool, mean, unit),
             geometry=latent_metric.normalised(geometry, pool, mean, unit),
+            identity=latent_metric.normalised(identity, pool, mean, unit),
         )
     with np.load(path) as arrays:
         return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
@@ -158,7 +162,7 @@ def main(argv: list[str] | None = None) -> None:
             error = guess.float() - truth
             losses = {"latent": F.smooth_l1_loss(error, torch.zeros_like(error)) * 2}
             for name, rows in metric.items():
-                losses[name] = (error.flatten(1) @ rows.T).square().sum(1).mean()
+                losses[name] = (error.flatten(1) @ rows.T).square().sum(1).mean() * WEIGHTS[name]
             loss = torch.stack(list(losses.values())).sum()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()

@@ -15,8 +15,9 @@ import onnx
 import torch
 
 from export.augment import disturb_landmarks, misalign, photograph
+from export.latent_metric import ridge_rows
 from export.pool import open_pool
-from export.sampling import MIXED_SHARE, sample_w_plus
+from export.sampling import LEAN_RANGE, MIXED_SHARE, sample_free_w_plus, sample_w_plus
 from export.ship_encoder import store_in_float16
 from export.train_heads import haar
 from models import ir, latent, registry
@@ -64,6 +65,27 @@ def test_samples_are_reproducible_and_partly_mixed() -> None:
     np.testing.assert_array_equal(first, again)
     mixed = np.any(first[:, :1] != first, axis=(1, 2)).mean()
     assert abs(mixed - MIXED_SHARE) < 0.2
+
+
+def test_free_samples_leave_w_layer_by_layer_and_stay_among_faces() -> None:
+    mean, mapping = latent.mean_w(), load_mapping().map
+    free = sample_free_w_plus(np.random.default_rng(3), 20, mapping, mean)
+    start = sample_w_plus(np.random.default_rng(3), 20, mapping, mean)
+    moved = np.sqrt(np.mean(((free - start) / latent.std_w()) ** 2, axis=2))
+    spread = np.sqrt(np.mean(((start - start[::-1]) / latent.std_w()) ** 2))
+    assert (moved > 0.3 * LEAN_RANGE[0] * spread).all(), "every layer leans to another face"
+    assert moved.max() < 2 * LEAN_RANGE[1] * spread
+
+
+def test_ridge_rows_predict_what_is_linear_in_the_latent(rng: np.random.Generator) -> None:
+    mean, unit = np.full(512, 0.3, np.float32), np.full(512, 2.0, np.float32)
+    moving = np.zeros((400, 18, 512), np.float32)
+    moving[:, 4, :6] = rng.standard_normal((400, 6))
+    target = (moving[:, 4, :6] @ rng.standard_normal((6, 3))).astype(np.float32)
+    rows = ridge_rows((mean + unit * moving)[:300].astype(np.float16), target[:300] + 7, mean, unit)
+    predicted = moving[300:].reshape(100, -1) @ rows.T
+    assert all(np.corrcoef(predicted[:, k], target[300:, k])[0, 1] > 0.97 for k in range(3))
+    assert not np.delete(rows.reshape(3, 18, 512), 4, axis=1).any(), "what never moved tells nothing"
 
 
 def test_the_inverse_haar_transform_undoes_the_transform(rng: np.random.Generator) -> None:
