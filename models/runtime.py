@@ -6,43 +6,23 @@ in `Engine.notes` for the caller to show: a fall-back is never silent.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 
+from models import tensorrt_provider
 from models.arrays import F32
+from models.engine import Engine, Precision, Run, Unavailable
 from models.errors import UserError
+from models.tensorrt_run import open_tensorrt
 
-Precision: TypeAlias = Literal["auto", "float32", "bfloat16", "int8"]
-Run: TypeAlias = Callable[[Mapping[str, F32]], dict[str, F32]]
+__all__ = ["ENGINES", "Engine", "Precision", "Run", "Unavailable", "load_engine"]
 
-
-@dataclass(frozen=True)
-class Engine:
-    """A network, loaded and ready; call it with float32 arrays by input name.
-
-    Attributes:
-        name: engine, device and precision, such as "openvino CPU bfloat16".
-        inputs: input name -> shape, with the batch size it was loaded for.
-        run: runs the network once; arrays that come out belong to the caller.
-        notes: what `auto` passed over and why, one line each.
-    """
-
-    name: str
-    inputs: dict[str, tuple[int, ...]]
-    run: Run
-    notes: tuple[str, ...] = ()
-
-    def __call__(self, feeds: Mapping[str, F32]) -> dict[str, F32]:
-        """Runs the network once."""
-        return self.run(feeds)
-
-
-class Unavailable(Exception):  # noqa: N818 - a state of the machine, not a fault
-    """This engine cannot run here; the message says why."""
+TENSORRT, CUDA = "TensorrtExecutionProvider", "CUDAExecutionProvider"
 
 
 def open_openvino(path: Path, *, precision: Precision, batch: int, threads: int, cache: Path | None) -> Engine:
@@ -51,6 +31,8 @@ def open_openvino(path: Path, *, precision: Precision, batch: int, threads: int,
         import openvino as ov
     except ImportError as error:
         raise Unavailable(f"openvino is not installed ({error})") from error
+    if precision == "float16":
+        raise Unavailable("openvino runs these networks in float32, bfloat16 or int8 on a CPU, not in float16")
     core = ov.Core()
     computes_bfloat16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision == "bfloat16" and not computes_bfloat16:
@@ -80,6 +62,16 @@ def open_openvino(path: Path, *, precision: Precision, batch: int, threads: int,
     return Engine(f"openvino CPU {label}", shapes, run)
 
 
+def _load_cuda_libraries(ort: Any) -> str:  # noqa: ANN401 - the module
+    """Loads the libraries in the wheels that the gpu extra brings; says which is missing, "" if none is."""
+    if not hasattr(ort, "preload_dlls"):
+        return ""
+    said = io.StringIO()
+    with redirect_stdout(said):
+        ort.preload_dlls()
+    return said.getvalue().strip().partition("\n")[0]
+
+
 def _onnxruntime(provider: str, label: str) -> Callable[..., Engine]:
     def open_onnxruntime(path: Path, *, precision: Precision, batch: int, threads: int, cache: Path | None) -> Engine:
         try:
@@ -89,39 +81,49 @@ def _onnxruntime(provider: str, label: str) -> Callable[..., Engine]:
             raise Unavailable(f"onnxruntime is not installed ({error})") from error
         if provider not in ort.get_available_providers():
             raise Unavailable(f"this onnxruntime has no {provider}")
-        if precision in ("bfloat16", "int8"):
+        if precision in ("bfloat16", "int8") or (precision == "float16" and provider != TENSORRT):
             raise Unavailable("onnxruntime runs these networks in float32 only")
         options = ort.SessionOptions()
         options.log_severity_level = 3
         if threads:
             options.intra_op_num_threads = threads
         settings: dict[str, str] = {}
-        if provider == "TensorrtExecutionProvider" and cache is not None:
-            settings = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(cache)}
+        remark = missing = ""
+        if provider == TENSORRT:
+            settings, remark = tensorrt_provider.prepare(
+                path, precision=precision, batch=batch, cache=cache, onnxruntime=ort.__version__
+            )
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        if provider in (TENSORRT, CUDA):
+            missing = _load_cuda_libraries(ort)
         # What onnxruntime raises when it cannot load: classes of their own that share no base but Exception.
         refusals = (states.Fail, states.InvalidArgument, states.InvalidGraph, states.InvalidProtobuf,
                     states.NoSuchFile, states.NotImplemented, states.RuntimeException, states.EPFail)  # fmt: skip
         try:
-            session = ort.InferenceSession(path, options, providers=[(provider, settings)])
+            # Without enable_fallback=0 a failing provider would be replaced by another in the middle of a run.
+            session = ort.InferenceSession(path, options, providers=[(provider, settings)], enable_fallback=0)
         except refusals as error:
             raise Unavailable(f"cannot load it ({error})") from error
         if session.get_providers()[0] != provider:
-            raise Unavailable(f"{provider} did not start; is its driver installed?")
+            raise Unavailable(f"{provider} did not start; {missing or 'is its driver installed?'}")
         shapes = {port.name: (batch, *port.shape[1:]) for port in session.get_inputs()}
         outputs = [port.name for port in session.get_outputs()]
 
         def run(feeds: Mapping[str, F32]) -> dict[str, F32]:
             return dict(zip(outputs, session.run(outputs, dict(feeds)), strict=True))
 
-        return Engine(f"onnxruntime {label} float32", shapes, run)
+        computes = "float32" if provider != TENSORRT else "float16" if precision == "float16" else "tf32"
+        name = "onnxruntime-tensorrt GPU" if provider == TENSORRT else f"onnxruntime {label}"
+        return Engine(f"{name} {computes}", shapes, run, remarks=(remark,) if remark else ())
 
     return open_onnxruntime
 
 
 # Name on the command line -> how it is opened. The order is the order in which `auto` tries.
 ENGINES: dict[str, Callable[..., Engine]] = {
-    "tensorrt": _onnxruntime("TensorrtExecutionProvider", "TensorRT"),
-    "cuda": _onnxruntime("CUDAExecutionProvider", "CUDA"),
+    "tensorrt": open_tensorrt,
+    "onnxruntime-tensorrt": _onnxruntime(TENSORRT, "TensorRT"),
+    "cuda": _onnxruntime(CUDA, "CUDA"),
     "coreml": _onnxruntime("CoreMLExecutionProvider", "CoreML"),
     "directml": _onnxruntime("DmlExecutionProvider", "DirectML"),
     "openvino": open_openvino,
@@ -142,10 +144,10 @@ def load_engine(
     """Loads an ONNX network and runs it once.
 
     Args:
-        path: the ``.onnx`` file; external data lies beside it.
+        path: the ``.onnx`` file; external data lies beside it. Of TensorRT also an ``.engine`` and its key.
         engine: a name in `ENGINES`, or "auto".
-        precision: "auto" takes bfloat16 where the engine and the CPU compute in it; "int8" is for a quantised
-            graph, the rest of which runs as "auto" would.
+        precision: "auto" takes bfloat16 where the engine and the CPU compute in it, and TF32 on a GPU; "float16" is
+            TensorRT's alone; "int8" is for a quantised graph, the rest of which runs as "auto" would.
         batch: the batch size it will be called with.
         threads: CPU threads; 0 = the engine's choice.
         cache: folder for compiled networks; None = compile each time.
@@ -166,5 +168,5 @@ def load_engine(
         except (Unavailable, RuntimeError) as error:  # OpenVINO reports a broken file as RuntimeError
             notes.append(f"{name}: {' '.join(str(error).split())[:200]}")
             continue
-        return Engine(loaded.name, loaded.inputs, loaded.run, tuple(notes))
+        return Engine(loaded.name, loaded.inputs, loaded.run, tuple(notes), loaded.remarks)
     raise UserError(f"no engine runs {path.name} ({'; '.join(notes)}); try --engine auto, or ./run.sh doctor")

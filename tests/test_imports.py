@@ -23,8 +23,10 @@ LOOP = ("pipeline", "engine", "session", "bench", "__main__")
 TRAINING_ONLY = {"torch", "onnx", "sklearn", "dlib", "nncf", "skimage", "skvideo"}
 # Libraries whose package has another name.
 PROVIDERS = {
+    "cuda": "cuda-bindings",
     "cv2": "opencv-contrib-python",
     "dlib": "dlib-bin",
+    "pynvml": "nvidia-ml-py",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
     "skvideo": "sk-video",
@@ -125,7 +127,7 @@ def test_nothing_but_the_session_and_the_command_line_knows_the_engine() -> None
     ("package", "extras"),
     [
         ("live", {"cpu", "gpu"}),
-        ("models", {"cpu", "gpu", "train"}),
+        ("models", {"cpu", "gpu", "tensorrt", "train"}),
         ("export", {"cpu", "gpu", "train"}),
         ("tests", {"cpu", "gpu", "train", "dev"}),
     ],
