@@ -57,6 +57,12 @@ class Pool:
         """How many rows are written."""
         return int(self.counter.read_text()) if self.counter.exists() else 0
 
+    def count(self, filled: int) -> None:
+        """Says that so many rows are written; a reader beside sees the old number or the new one."""
+        new = self.counter.with_suffix(".new")
+        new.write_text(str(filled))
+        new.replace(self.counter)
+
 
 def open_pool(folder: Path, capacity: int | None = None) -> Pool:
     """Opens the pool in `folder`; with a capacity, makes or grows it.
@@ -132,7 +138,7 @@ def main(argv: list[str] | None = None) -> None:
                 pool.blendshapes[row] = faces[0].blendshapes
                 pool.pose[row] = faces[0].pose
                 row += 1
-            pool.counter.write_text(str(row))
+            pool.count(row)
             progress.update(task, completed=row)
 
 

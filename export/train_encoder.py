@@ -33,6 +33,7 @@ from models.networks.encoder import Encoder
 
 HELD_OUT = 512  # first rows of the pool, never trained on
 GROUPS = {"coarse": slice(0, 4), "middle": slice(4, 8), "fine": slice(8, 18)}
+FEED_SECONDS = 300.0  # without a batch, after which training ends
 AVERAGE = 0.999  # decay of the weight average
 WEIGHTS = {"picture": 1.0, "geometry": 2.0, "identity": 1.0}  # of the metric's parts, against the latent's 2
 
@@ -151,7 +152,10 @@ def main(argv: list[str] | None = None) -> None:
     progress.start()
     try:
         while spent < budget:
-            images, landmarks, w_plus = ready.get()
+            try:
+                images, landmarks, w_plus = ready.get(timeout=FEED_SECONDS)
+            except queue.Empty:
+                raise SystemExit("no batch came; what the feeding thread said is above") from None
             cosine = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * spent / budget))
             rate = args.rate * min(1.0, (step + 1) / 300) * cosine
             for group in optimizer.param_groups:
