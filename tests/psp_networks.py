@@ -1,0 +1,47 @@
+"""Encoders small enough for a test, with weights that no version of a library changes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from models.networks.irse50 import Backbone
+from models.networks.psp_encoder import ENCODERS, EncoderConfig, StyleEncoder
+
+TINY = Backbone(stem=16, widths=(16, 32, 32, 48), units=(1, 2, 2, 1))
+SIZE = 64  # px
+LAYERS = 10
+STYLE_DIM = 48
+
+
+def weights(net: torch.nn.Module, seed: int = 0) -> dict[str, torch.Tensor]:
+    """A state dict that keeps a signal's size and whose statistics are not those of a new network."""
+    rng = np.random.default_rng(seed)
+    state = {}
+    for name, tensor in sorted(net.state_dict().items()):
+        shape = tuple(tensor.shape)
+        values = rng.standard_normal(shape)
+        if name.endswith("running_var"):
+            values = 0.5 + rng.random(shape)
+        elif len(shape) == 1 and name.endswith("weight"):  # of batch norm and of PReLU
+            values = 0.2 + rng.random(shape)
+        elif len(shape) == 4:
+            values /= np.sqrt(np.prod(shape[1:]))
+        elif name.endswith(("bias", "running_mean")):
+            values *= 0.3
+        state[name] = torch.tensor(values, dtype=tensor.dtype)
+    return state
+
+
+def tiny(kind: str, seed: int = 0) -> StyleEncoder:
+    """An encoder of this kind, in evaluation; its `latent_avg` is not zero."""
+    net = ENCODERS[kind](EncoderConfig(kind, LAYERS, SIZE, TINY))
+    net.load_state_dict(weights(net, seed))
+    net.eval().requires_grad_(False)
+    return net
+
+
+def crops(count: int = 1) -> torch.Tensor:
+    """RGB float32 [count, 3, 64, 64] in [-1, 1]."""
+    values = np.random.default_rng(1).random((count, 3, SIZE, SIZE)) * 2 - 1
+    return torch.tensor(values, dtype=torch.float32)
