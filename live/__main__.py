@@ -12,7 +12,7 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-from live.options import OneLineParser, parse
+from live.options import OneLineParser, Options, add_networks, parse
 from live.report import Report
 from models import registry
 from models.errors import UserError
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     options = parse(arguments)
     if options.listing is not None:
-        LISTINGS[options.listing]()
+        LISTINGS[options.listing](options)
         return FINE
     # Only here: these import the networks' engines, which --help and a mistyped option need not wait for.
     from live import report, session
@@ -62,12 +62,15 @@ def _run(arguments: list[str]) -> int:
 
 def _doctor(arguments: list[str]) -> int:
     parser = OneLineParser(prog="python -m live doctor", description="Says, line by line, what works here.")
+    add_networks(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
     from live.doctor import examine
 
     working = True
-    for check in examine():
+    for check in examine(
+        Options(generator=given.generator, encoder=given.encoder, directions_folder=given.directions)
+    ):
         mark = "ok  " if check.works else "FAIL" if check.needed else "-   "
         print(f"{mark} {check.name}: {check.detail}", flush=True)
         working = working and (check.works or not check.needed)
@@ -87,10 +90,17 @@ def _pull(arguments: list[str]) -> int:
 
 
 def _bench(arguments: list[str]) -> int:
-    from live import bench
+    command = ["python", "-m", "live", "bench", *arguments]
+    if arguments[:1] == ["models"]:
+        from rich.console import Console
 
-    asked = bench.parse(arguments)
-    measured = bench.run(asked, command=["python", "-m", "live", "bench", *arguments], say=partial(print, flush=True))
+        from live import bench_models
+
+        measured = bench_models.run(bench_models.parse(arguments), command=command, show=Console().print)
+    else:
+        from live import bench
+
+        measured = bench.run(bench.parse(arguments), command=command, say=partial(print, flush=True))
     return FINE if measured else NOT_WORKING
 
 
@@ -109,16 +119,19 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
 }
 
 
-def _list_directions() -> None:
-    from models.directions import load_direction, shipped_directions
+def _list_directions(options: Options) -> None:
+    from models.directions import Directions
+    from models.pair import read_pair
 
-    for name in shipped_directions():
-        direction = load_direction(name)
+    pair = read_pair(options.generator, options.encoder, options.size)
+    directions = Directions.of(pair.space, options.directions_folder)
+    for name in directions.names:
+        direction = directions.load(name)
         low, high = direction.range
         print(f"{name:<17} {low:+g} to {high:+g}  {direction.description}".rstrip())
 
 
-def _list_cameras() -> None:
+def _list_cameras(_options: Options) -> None:
     from live.source import list_cameras
 
     cameras = list_cameras()
@@ -128,14 +141,14 @@ def _list_cameras() -> None:
         print("no camera found; --source demo needs none")
 
 
-def _list_outputs() -> None:
+def _list_outputs(_options: Options) -> None:
     from live.sink import list_outputs
 
     for output in list_outputs():
         print(f"{output.name}: {output.description}" + (f" - {output.problem}" if output.problem else ""))
 
 
-LISTINGS: dict[str, Callable[[], None]] = {
+LISTINGS: dict[str, Callable[[Options], None]] = {
     "directions": _list_directions,
     "cameras": _list_cameras,
     "outputs": _list_outputs,

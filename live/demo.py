@@ -18,7 +18,7 @@ from live.frame import Frame
 from live.pace import Pace
 from models.alignment import to_rgb
 from models.arrays import F32, U8
-from models.latent import broadcast, mean_w, truncate
+from models.latent import LatentSpace, broadcast, shipped_space, truncate
 
 SIZE = (640, 480)
 FPS = 30.0
@@ -43,6 +43,8 @@ class DemoSource:
         sway: float32 [1, 18, 512], a direction added in a sine of time, such as the one that turns the head;
             None = no sway.
         people: seeds of the latents.
+        space: of the generator's latents; None = the default one's.
+        z_dim: numbers in a z.
         live: see Source.
     """
 
@@ -53,10 +55,14 @@ class DemoSource:
         *,
         sway: F32 | None = None,
         people: Sequence[int] = PEOPLE,
+        space: LatentSpace | None = None,
+        z_dim: int = 512,
         live: bool = True,
     ) -> None:
         self._pace = Pace(FPS, live=live)
-        portraits = [to_rgb(synthesize(w_plus)) for w_plus in _way(map_z, sway, people)]
+        z = np.stack([np.random.default_rng(seed).standard_normal(z_dim) for seed in people]).astype(np.float32)
+        way = _way(map_z(z), sway, space or shipped_space())
+        portraits = [to_rgb(synthesize(w_plus)) for w_plus in way]
         side = min(portraits[0].shape[0], _LARGEST)
         portraits = [
             np.asarray(cv2.resize(rgb, (side, side), interpolation=cv2.INTER_AREA), np.uint8) for rgb in portraits
@@ -103,10 +109,9 @@ class DemoSource:
         return np.asarray(frame, np.uint8)
 
 
-def _way(map_z: Callable[[F32], F32], sway: F32 | None, seeds: Sequence[int]) -> list[F32]:
-    """W+ [1, 18, 512] of the portraits, along a closed way through a few people."""
-    z = np.stack([np.random.default_rng(seed).standard_normal(512) for seed in seeds]).astype(np.float32)
-    people = truncate(broadcast(map_z(z)), mean_w(), _PSI)
+def _way(w: F32, sway: F32 | None, space: LatentSpace) -> list[F32]:
+    """W+ [1, 18, 512] of the portraits, along a closed way through a few people's w [N, 512]."""
+    people = truncate(broadcast(w, space.layers), space.mean_w, _PSI)
     count = len(people) * _BETWEEN
     way = []
     for i in range(count):

@@ -7,12 +7,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from live.effects import DirectionEffect, EffectStack
 from live.frame import Frame
 from live.loading import Models, load_effects, load_models, make_demo, make_pipeline, make_synthesizer
 from live.options import Options
@@ -22,8 +22,9 @@ from live.timing import Timings
 from live.track import FaceTracker
 from live.video import VideoFile
 from models import registry
-from models.directions import load_direction, shipped_directions
+from models.artefact import Manifest
 from models.errors import UserError
+from models.pair import read_pair
 
 OLDEST_PYTHON = (3, 10)
 WARM_UP_FRAMES = 5
@@ -46,8 +47,8 @@ class Check:
     needed: bool = True
 
 
-def examine() -> Iterator[Check]:
-    """Looks at everything the mirror uses, in the order it uses it."""
+def examine(options: Options) -> Iterator[Check]:
+    """Looks at everything the mirror uses with these options' networks and directions, in the order it uses it."""
     yield Check(
         "Python",
         sys.version_info >= OLDEST_PYTHON,
@@ -56,20 +57,27 @@ def examine() -> Iterator[Check]:
     yield from _artefacts()
     models: Models | None = None
     try:
-        models = load_models(Options().size, Options().engine)
+        pair = read_pair(options.generator, options.encoder, options.size)
+        models = load_models(pair.size, options.engine, pair=pair)
         yield Check("engine", True, "; ".join([models.generator.engine.name, *models.generator.engine.notes]))
-        yield Check("generator", True, f"{models.generator.size} px, sha256 {models.generator.sha256}")
-        yield Check("encoder", True, f"{models.encoder.engine.name}, sha256 {models.encoder.sha256}")
+        yield Check("generator", True, f"{models.generator.size} px, {_of(pair.generator, models.generator.sha256)}")
+        yield Check("encoder", True, f"{models.encoder.engine.name}, {_of(pair.encoder, models.encoder.sha256)}")
     except UserError as problem:
         yield Check("engine", False, str(problem))
-    yield from _effects()
+    yield from _effects(options)
     yield from _cameras()
     for output in list_outputs():
         if output.name in ("window", "virtual-camera"):
             yield Check(output.name, output.problem is None, output.problem or "works", needed=False)
     yield _video()
     if models is not None:
-        yield _chain(models)
+        with closing(models):
+            yield _chain(models, options)
+
+
+def _of(manifest: Manifest | None, sha256: str) -> str:
+    made = "" if manifest is None else f" ({manifest.graph}, made from {manifest.source.file})"
+    return f"sha256 {sha256}{made}"
 
 
 def _artefacts() -> Iterator[Check]:
@@ -81,9 +89,10 @@ def _artefacts() -> Iterator[Check]:
             yield Check(f"model {name}", False, str(problem))
 
 
-def _effects() -> Iterator[Check]:
+def _effects(options: Options) -> Iterator[Check]:
     try:
-        names = [effect.name for effect in load_effects(Options()).effects]
+        pair = read_pair(options.generator, options.encoder, options.size)
+        names = [effect.name for effect in load_effects(options, pair).effects]
         yield Check("effects", True, ", ".join(names))
     except UserError as problem:
         yield Check("effects", False, str(problem))
@@ -110,17 +119,18 @@ def _video() -> Check:
         return Check("video file", path.stat().st_size > 0, f"1 s of H.264 in {path.stat().st_size} bytes")
 
 
-def _chain(models: Models) -> Check:
-    """Sends frames of the demo through every stage; the first ones are slower and do not count."""
+def _chain(models: Models, options: Options) -> Check:
+    """Sends frames of the demo, edited, through every stage; the first ones are slower and do not count."""
     timings = Timings()
     try:
         source = make_demo(models, live=False)
         with FaceTracker(models.landmarker, fps=source.fps) as tracker:
-            effects = EffectStack([DirectionEffect(load_direction(name)) for name in shipped_directions()[:1]])
+            effects = load_effects(options, models.pair)
+            effects.effects[0].toggle(-1.0)
             synthesizer = make_synthesizer(models, effects, timings)
             pipeline = make_pipeline(
                 models,
-                Options(),
+                options,
                 tracker=tracker,
                 synthesizer=synthesizer,
                 worker=None,

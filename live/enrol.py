@@ -76,8 +76,15 @@ def parse(arguments: Sequence[str]) -> Request:
     parser.add_argument("--list", action="store_true", dest="listing", help="list who is enrolled, and end")
     parser.add_argument("--delete", metavar="NAME", help="delete what was learned of a person, and end")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    for network in ("--generator", "--encoder"):
+        parser.add_argument(network, help="not here: people are enrolled with the default networks alone")
     given = vars(parser.parse_args(arguments))
     del given["debug"]
+    if {given.pop("generator"), given.pop("encoder")} != {None}:
+        raise UserError(
+            "enrol takes no --generator and no --encoder: it descends the default generator's gradient, of which an "
+            "exported generator has no graph"
+        )
     request = Request(**given)
     people.check_name(request.name)
     if not 0 < request.seconds <= 600:

@@ -35,6 +35,8 @@ examples:
   ./run.sh --source clip.mp4 --output smiling.mp4 --mode paste --direction smile
   ./run.sh --output window --output virtual-camera    a mirror that video calls can use as a camera
   ./run.sh --source demo --output null --seconds 20 --report speed.json
+  ./run.sh --generator DIR --encoder DIR --directions DIR
+                                                      your own networks, from python -m export
   ./run.sh enrol --name me --seconds 6                learns your face; then: ./run.sh --identity me
   ./run.sh doctor                                     says, line by line, what works here
   ./run.sh pull                                       fetches and verifies the models, nothing else
@@ -54,7 +56,9 @@ class Options:
         directions: in the order given.
         deforms: the deform loops that are on from the start.
         mode: a name in live.render.MODES, or UNEDITED.
-        size: pixels of the generator's square picture.
+        size: pixels of the generator's square picture; None = 256, or what an exported generator makes.
+        generator, encoder: exported networks, see models.pair; None = the default ones.
+        directions_folder: of direction files that come before the shipped ones; None = there is none.
         engine: a name in models.runtime.ENGINES, or "auto".
         identities: who is at which place, see live.people.
         faces: how many are followed at most.
@@ -73,7 +77,10 @@ class Options:
     directions: tuple[DirectionSpec, ...] = ()
     deforms: tuple[DeformSpec, ...] = ()
     mode: str = "transfer"
-    size: int = 256
+    size: int | None = None
+    generator: Path | None = None
+    encoder: Path | None = None
+    directions_folder: Path | None = None
     engine: str = "auto"
     identities: tuple[tuple[int, str], ...] = ()
     faces: int = 1
@@ -109,6 +116,9 @@ def parse(arguments: Sequence[str]) -> Options:
         deforms=tuple(map(parse_deform, given.deform or [])),
         mode=given.mode,
         size=given.size,
+        generator=given.generator,
+        encoder=given.encoder,
+        directions_folder=given.directions,
         engine=given.engine,
         identities=tuple(map(_identity, given.identity or [])),
         faces=given.faces,
@@ -197,10 +207,10 @@ def _parser() -> argparse.ArgumentParser:
     option(
         "--size",
         type=int,
-        choices=SIZES,
-        default=256,
-        help="pixels of the generated face (default: %(default)s)",
+        metavar="{" + ",".join(map(str, SIZES)) + "}",
+        help="pixels of the generated face (default: 256); --generator has one size, its own",
     )
+    add_networks(parser)
     option(
         "--engine",
         choices=("auto", *ENGINES),
@@ -233,6 +243,25 @@ def _parser() -> argparse.ArgumentParser:
     option("--list", choices=LISTS, help="list what there is, and end")
     option("--debug", action="store_true", help="show the traceback of an error")
     return parser
+
+
+def add_networks(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that put networks and directions of the user's in place of the default ones."""
+    option = parser.add_argument
+    option(
+        "--generator",
+        type=Path,
+        metavar="FILE",
+        help="a generator that python -m export wrote: its graph, its manifest, or the folder they are in",
+    )
+    option("--encoder", type=Path, metavar="FILE", help="an encoder, likewise; made for that generator")
+    option(
+        "--directions",
+        type=Path,
+        metavar="DIR",
+        help="a folder of .npz, .npy or .pt directions, which get names and keys before the shipped ones; those are "
+        "left out for a --generator with another W",
+    )
 
 
 def _check_effects(options: Options) -> None:

@@ -38,10 +38,12 @@ from live.track import FaceTracker
 from live.window import Window, missing_display
 from live.worker import SynthesisWorker
 from models import registry
+from models.pair import read_pair
 from models.runtime import Engine
+from models.zoo import LandmarkRegressor
 
 ENDLESS_SECONDS = 10.0  # of a recording that would never end by itself
-USED_ARTEFACTS = ("synthesis-bin", "face-landmarker")
+USED_ARTEFACTS = ("synthesis-bin", "face-landmarker")  # by the default generator, by every run
 SIGHTS = ("window", "virtual-camera")  # outputs somebody watches while they are made
 
 
@@ -80,14 +82,15 @@ def run(
         UserError: something cannot be opened, or failed for good; outputs are finished first.
     """
     options = resolve_outputs(options, say)
-    effects, offsets = load_effects(options), load_offsets(options)
+    pair = read_pair(options.generator, options.encoder, options.size)
+    effects, offsets = load_effects(options, pair), load_offsets(options)
     by_clock = options.live or _runs_by_clock(options)
 
     @cache
     def load(live: bool) -> Models:
         # A mode whose frames wait for their synthesis gains more from all the cores for it.
         beside_camera = live and options.mode != "portrait"
-        return load_models(options.size, options.engine, spare_cores=int(beside_camera))
+        return load_models(pair.size, options.engine, spare_cores=int(beside_camera), pair=pair)
 
     def open_again(spec: str) -> Source:
         return open_source(
@@ -101,6 +104,7 @@ def run(
         source = opened.enter_context(open_again(options.source))
         say(f"source: {source.note}")
         models = load(source.live)
+        opened.callback(models.close)
         say(f"engine: {_describe(models.generator.engine)}")
         loaded = time.time()
         if isinstance(source, (DemoSource, StillSource)) and not source.live and _endless(options):
@@ -183,17 +187,24 @@ def _start_up(loaded: float, outcome: Outcome) -> StartUp:
 
 
 def _model_infos(models: Models) -> list[ModelInfo]:
-    return [
+    infos = [
         ModelInfo("generator", models.generator.engine.name, models.generator.sha256),
         ModelInfo("encoder", models.encoder.engine.name, models.encoder.sha256),
-        ModelInfo("landmark regressor", models.regressor.engine.name, models.regressor.sha256),
-        *(ModelInfo(name, "", registry.artefacts()[name].sha256) for name in USED_ARTEFACTS),
     ]
+    if isinstance(models.generated, LandmarkRegressor):
+        infos.append(ModelInfo("landmark regressor", models.generated.engine.name, models.generated.sha256))
+    for manifest in (models.pair.generator, models.pair.encoder):
+        if manifest is not None:
+            infos += [ModelInfo(f"{manifest.kind}: {name}", "", digest) for name, digest in manifest.data.items()]
+            infos.append(ModelInfo(f"{manifest.kind}, made from {manifest.source.file}", "", manifest.source.sha256))
+    used = USED_ARTEFACTS if models.pair.generator is None else USED_ARTEFACTS[1:]
+    return [*infos, *(ModelInfo(name, "", registry.artefacts()[name].sha256) for name in used)]
 
 
 def _describe(engine: Engine) -> str:
     passed_over = ", ".join(note.partition(":")[0] for note in engine.notes)
-    return engine.name + (f" (not available here: {passed_over}; the doctor says why)" if passed_over else "")
+    absent = f" (not available here: {passed_over}; the doctor says why)" if passed_over else ""
+    return "; ".join([f"{engine.name}{absent}", *engine.remarks])
 
 
 def _endless(options: Options) -> bool:

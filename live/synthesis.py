@@ -17,7 +17,6 @@ from live.render import Inversion, Mode
 from live.smooth import LatentSmoother, SmoothingState
 from live.timing import Timings
 from models.arrays import F32
-from models.latent import broadcast, mean_w, std_w
 from models.zoo import Encoder, Generator
 
 # A face that moved less than this since the last synthesis, its light included, looks the same.
@@ -96,7 +95,7 @@ class Synthesizer:
         self._smoother = LatentSmoother()
         self._smoothing: dict[int, SmoothingState] = {}  # by face_id, of the faces in the last request
         self._past: dict[int, _Past] = {}  # likewise
-        self._probe = broadcast(mean_w()[None])
+        self._probe = encoder.space.mean_latent
 
     def make(self, request: Request) -> Synthesis:
         """What the request's mode needs, for every face of its frame."""
@@ -121,7 +120,7 @@ class Synthesizer:
             edited = self._effects.edit(state.value, request.t, track.place)
         thumbnail = _thumbnail(crop)
         past = self._past.get(track.face_id)
-        if past is not None and _is_same(past, request, edited, thumbnail):
+        if past is not None and _is_same(past, request, edited, thumbnail, self._encoder.space.std_w):
             return past.made
         with self._timings.measure("synthesize"):
             generator = self._generator(request.size)
@@ -145,8 +144,8 @@ def _thumbnail(crop: AlignedCrop) -> F32:
     return np.stack(planes)
 
 
-def _is_same(past: _Past, request: Request, edited: F32, thumbnail: F32) -> bool:
+def _is_same(past: _Past, request: Request, edited: F32, thumbnail: F32, std_w: F32) -> bool:
     if past.mode is not request.mode or past.size != request.size:
         return False
-    moved = float(np.sqrt(np.mean(((edited - past.edited) / std_w()) ** 2)))
+    moved = float(np.sqrt(np.mean(((edited - past.edited) / std_w) ** 2)))
     return moved < _STILL_LATENT and float(np.abs(thumbnail - past.thumbnail).max()) < _STILL_LIGHT

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from models.arrays import F32
 from models.errors import UserError
-from models.latent import LAYERS, STYLE_DIM
+from models.latent import LatentSpace, shipped_space
 from models.npy import load_npy, load_npz
 from models.unpickle import Tree, load_tensors
 
@@ -25,7 +25,6 @@ _FIRST = ("smile", "mouth-open", "surprise", "eyes-closed", "age", "gender", "be
 _MOST_BYTES = 16 << 20  # a direction in float64 has 74 kB; collections of them are not directions
 _MOST_VALUE = 1e4  # W has values of a few units
 _NAMES = ("vector", "direction", "boundary", "w", "w_plus", "latent")  # what authors call the array
-_SHAPES = ((STYLE_DIM,), (1, STYLE_DIM), (LAYERS, STYLE_DIM), (1, LAYERS, STYLE_DIM))
 _DEFAULT_RANGE = (-3.0, 3.0)
 
 
@@ -35,7 +34,8 @@ class Direction:
 
     Attributes:
         name: what the user calls it: a shipped name, or a file's name without its suffix.
-        vector: float32 [1, 18, 512]; a shipped one has the length at which strength 1 is clearly visible.
+        vector: float32 [1, L, D] of its generator, as a rule [1, 18, 512]; a shipped one has the length at which
+            strength 1 is clearly visible.
         description: one line, may be empty.
         range: strengths (lowest, highest) within which faces stay natural.
     """
@@ -53,37 +53,96 @@ def shipped_directions() -> tuple[str, ...]:
 
 
 def load_direction(name_or_path: str) -> Direction:
-    """A shipped direction by its name, or one from a file.
+    """One for the default generator; see `Directions.load`."""
+    return Directions().load(name_or_path)
 
-    Args:
-        name_or_path: such as "smile" or "path/to/smile.pt". A file is ``.npy``, ``.npz`` or ``.pt`` of
-            shape [512], [1, 512], [18, 512] or [1, 18, 512], any float type.
 
-    Raises:
-        UserError: no such direction, or a file that is damaged, unsafe, of another shape or not finite.
+@dataclass(frozen=True, eq=False)
+class Directions:
+    """What a generator can be moved along: the files of a folder, then the shipped ones.
+
+    Attributes:
+        space: of the generator's latents.
+        files: of the folder, by the name that each has there.
+        folder: where they lie; None = there is none.
+        shipped: whether the shipped ones fit: they are directions of the default generator's W.
     """
-    path = Path(name_or_path)
-    if path.suffix.lower() in SUFFIXES:
-        return _from_file(path)
-    if name_or_path in shipped_directions():
-        return _shipped(name_or_path)
-    near = difflib.get_close_matches(name_or_path, shipped_directions(), n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise UserError(
-        f"unknown direction {name_or_path!r}: {hint}known are {', '.join(shipped_directions()) or 'none'}, "
-        f"or give a file ({', '.join(SUFFIXES)})"
-    )
+
+    space: LatentSpace = field(default_factory=shipped_space)
+    files: Mapping[str, Path] = field(default_factory=dict)
+    folder: Path | None = None
+    shipped: bool = True
+
+    @classmethod
+    def of(cls, space: LatentSpace, folder: Path | None) -> Directions:
+        """Those for a generator's latents.
+
+        Raises:
+            UserError: the folder cannot be read, holds no directions, or two of one name.
+        """
+        files = {} if folder is None else _files_of(folder)
+        return cls(space, files, folder, shipped=space.is_same(shipped_space()))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Their names, in the order of the keys: the folder's by name, then the shipped ones that it has not."""
+        shipped = shipped_directions() if self.shipped else ()
+        return (*self.files, *(name for name in shipped if name not in self.files))
+
+    def load(self, name_or_path: str) -> Direction:
+        """One by its name, or from a file.
+
+        Args:
+            name_or_path: such as "smile" or "path/to/smile.pt". A file is ``.npy``, ``.npz`` or ``.pt`` of
+                shape [512], [1, 512], [18, 512] or [1, 18, 512], any float type; of another generator, its own
+                number of layers and of values in each.
+
+        Raises:
+            UserError: no such direction, or a file that is damaged, unsafe, of another shape or not finite.
+        """
+        path = Path(name_or_path)
+        if path.suffix.lower() in SUFFIXES:
+            return _from_file(path, self.space)
+        if name_or_path in self.files:
+            return _from_file(self.files[name_or_path], self.space)
+        if self.shipped and name_or_path in shipped_directions():
+            return _shipped(name_or_path)
+        near = difflib.get_close_matches(name_or_path, self.names, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        foreign = "" if self.shipped else "; the shipped ones are for the default generator's W"
+        raise UserError(
+            f"unknown direction {name_or_path!r}: {hint}known are {', '.join(self.names) or 'none'}, "
+            f"or give a file ({', '.join(SUFFIXES)}){foreign}"
+        )
+
+
+def _files_of(folder: Path) -> dict[str, Path]:
+    """The direction files in a folder by name, in their names' order."""
+    try:
+        found = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
+    except OSError as error:
+        raise UserError(f"cannot read the folder of directions {folder}: {error.strerror}") from error
+    files: dict[str, Path] = {}
+    for file in sorted(found, key=lambda file: file.stem):
+        if file.stem in files:
+            raise UserError(
+                f"{folder} has {files[file.stem].name} and {file.name}, both called {file.stem}; rename one"
+            )
+        files[file.stem] = file
+    if not files:
+        raise UserError(f"{folder} holds no directions; expected files ending in {', '.join(SUFFIXES)}")
+    return files
 
 
 def _shipped(name: str) -> Direction:
     arrays = load_npz(_SHIPPED / f"{name}.npz", max_bytes=_MOST_BYTES)
-    vector = _checked(arrays["vector"], name)
+    vector = _checked(arrays["vector"], name, shipped_space())
     description = str(arrays["description"]) if "description" in arrays else ""
     lowest, highest = arrays["range"].tolist() if "range" in arrays else _DEFAULT_RANGE
     return Direction(name, vector, description, (lowest, highest))
 
 
-def _from_file(path: Path) -> Direction:
+def _from_file(path: Path, space: LatentSpace) -> Direction:
     suffix = path.suffix.lower()
     if suffix == ".npy":
         array = load_npy(path, max_bytes=_MOST_BYTES)
@@ -91,7 +150,7 @@ def _from_file(path: Path) -> Direction:
         array = _only(load_npz(path, max_bytes=_MOST_BYTES), path)
     else:
         array = _only(_arrays(load_tensors(path, max_bytes=_MOST_BYTES)), path)
-    return Direction(path.stem, _checked(array, str(path)))
+    return Direction(path.stem, _checked(array, str(path), space))
 
 
 def _arrays(content: Tree) -> dict[str, NDArray[Any]]:
@@ -117,15 +176,17 @@ def _only(arrays: dict[str, NDArray[Any]], path: Path) -> NDArray[Any]:
     raise UserError(f"{path} has {found}; expected one array, or one named {' or '.join(_NAMES[:4])}")
 
 
-def _checked(array: NDArray[Any], name: str) -> F32:
+def _checked(array: NDArray[Any], name: str, space: LatentSpace) -> F32:
     """Any accepted shape and float type -> float32 [1, 18, 512]."""
-    if array.shape not in _SHAPES:
-        expected = ", ".join(str(list(shape)) for shape in _SHAPES)
+    layers, style_dim = space.layers, space.style_dim
+    shapes = ((style_dim,), (1, style_dim), (layers, style_dim), (1, layers, style_dim))
+    if array.shape not in shapes:
+        expected = ", ".join(str(list(shape)) for shape in shapes)
         raise UserError(f"{name} has shape {list(array.shape)}; expected one of {expected}")
     if array.dtype.kind != "f":
         raise UserError(f"{name} holds {array.dtype} values; expected float16, float32 or float64")
     with np.errstate(invalid="ignore"):  # of signalling NaNs, which the next lines refuse
-        vector = np.array(np.broadcast_to(array, (1, LAYERS, STYLE_DIM)), np.float64)
+        vector = np.array(np.broadcast_to(array, (1, layers, style_dim)), np.float64)
     if not np.isfinite(vector).all():
         raise UserError(f"{name} has values that are not finite (NaN or infinity); get the file again")
     if np.abs(vector).max() > _MOST_VALUE:

@@ -3,11 +3,12 @@
 W (Karras et al., "A Style-Based Generator Architecture", arXiv:1812.04948) is one vector of 512 for the whole
 picture; W+ (Abdal et al., "Image2StyleGAN", arXiv:1904.03189) lets each of the 18 layers of the 1024 px
 generator have its own. Latents are float32 [N, 18, 512]; layers 0..3 shape pose and head, 4..7 the features
-of the face, 8..17 colour and texture.
+of the face, 8..17 colour and texture. Other generators have fewer layers, or shorter styles: see `LatentSpace`.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -24,7 +25,58 @@ MIDDLE = slice(4, 8)
 FINE = slice(8, LAYERS)
 EVERY_LAYER = slice(0, LAYERS)
 
+# Two estimates of the same W's mean and spread, over some thousands of z each, agree much better than this; of two
+# networks that were trained apart the means are a standard deviation apart.
+_SAME_MEAN = 0.1  # root mean square of the means' difference, in standard deviations
+_SAME_SPREAD = 0.1  # root mean square of the logarithm of the deviations' ratio
+
 _SHIPPED = Path(__file__).parent / "shipped"
+
+
+@dataclass(frozen=True, eq=False)
+class LatentSpace:
+    """W+ of one generator.
+
+    Attributes:
+        layers: styles in a latent, L; 18 in the default one.
+        mean_w: float32 [D], the mean of W over random z; D is 512 in the default one.
+        std_w: float32 [D], its standard deviation, positive.
+    """
+
+    layers: int
+    mean_w: F32
+    std_w: F32
+
+    def __str__(self) -> str:
+        return f"{self.layers} x {self.style_dim}"
+
+    @property
+    def style_dim(self) -> int:
+        """Numbers in a style, D."""
+        return self.mean_w.size
+
+    @property
+    def mean_latent(self) -> F32:
+        """The mean of W in every layer: float32 [1, L, D], a copy."""
+        return broadcast(self.mean_w[None], self.layers)
+
+    def has_shape_of(self, other: LatentSpace) -> bool:
+        """Whether a latent of one has the shape of one of the other."""
+        return (self.layers, self.style_dim) == (other.layers, other.style_dim)
+
+    def is_same(self, other: LatentSpace) -> bool:
+        """Whether this is the other's W, as far as mean and spread tell: then what is found in one fits the other."""
+        if not self.has_shape_of(other):
+            return False
+        means = (self.mean_w - other.mean_w) / other.std_w
+        spreads = np.log(self.std_w / other.std_w)
+        return _rms(means) < _SAME_MEAN and _rms(spreads) < _SAME_SPREAD
+
+
+@cache
+def shipped_space() -> LatentSpace:
+    """W+ of the default generator."""
+    return LatentSpace(LAYERS, mean_w(), std_w())
 
 
 @cache
@@ -39,9 +91,9 @@ def std_w() -> F32:
     return _statistic("std_w.npy")
 
 
-def broadcast(w: F32) -> F32:
+def broadcast(w: F32, layers: int = LAYERS) -> F32:
     """W to W+: the same style in every layer, float32 [N, 512] -> [N, 18, 512] (a copy)."""
-    w_plus: F32 = np.repeat(w[:, None, :], LAYERS, axis=1)
+    w_plus: F32 = np.repeat(w[:, None, :], layers, axis=1)
     return w_plus
 
 
@@ -89,3 +141,7 @@ def _statistic(name: str) -> F32:
     values: F32 = np.load(_SHIPPED / name, allow_pickle=False).astype(np.float32)
     values.setflags(write=False)
     return values
+
+
+def _rms(values: F32) -> float:
+    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))

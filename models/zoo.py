@@ -12,16 +12,16 @@ import shutil
 import tempfile
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from models import registry
-from models.arrays import F32
+from models.arrays import F32, U8
 from models.errors import UserError
-from models.latent import LAYERS, STYLE_DIM
+from models.latent import LatentSpace, shipped_space
 from models.runtime import Engine, Precision, load_engine
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -42,6 +42,7 @@ class Generator:
         size: pixels per side, R.
         engine: the whole network.
         sha256: of its graph file.
+        space: of its latents.
     """
 
     def __init__(
@@ -49,16 +50,19 @@ class Generator:
         size: int,
         engine: Engine,
         sha256: str,
-        load_parts: Callable[[], tuple[Engine, Engine]],  # front and back; called when they are first of use
+        # front and back; called when they are first of use; None = it cannot be run in parts
+        load_parts: Callable[[], tuple[Engine, Engine]] | None,
+        space: LatentSpace | None = None,  # None = the default generator's
     ) -> None:
         self.size = size
         self.engine = engine
         self.sha256 = sha256
-        self._parts = cache(load_parts)
+        self.space = space or shipped_space()
+        self._parts = None if load_parts is None else cache(load_parts)
         self._features: OrderedDict[bytes, F32 | None] = OrderedDict()  # None = seen once; the newest last
 
     def synthesize(self, w_plus: F32) -> F32:
-        """float32 W+ [N, 18, 512] -> float32 [N, 3, R, R], RGB, about [-1, 1] and not clipped.
+        """float32 W+ [N, L, D], as a rule [N, 18, 512] -> float32 [N, 3, R, R], RGB, about [-1, 1], not clipped.
 
         Rows that share a front, such as a face and its edit on fine layers, share its cost.
         """
@@ -71,7 +75,7 @@ class Generator:
 
     def _picture(self, w_plus: F32, front: bytes, *, again: bool) -> F32:
         features = self._features.pop(front, None)
-        if again:
+        if again and self._parts is not None:
             front_engine, back_engine = self._parts()
             if features is None:
                 features = front_engine({"w_plus": w_plus})["features"]
@@ -90,6 +94,11 @@ class Mapping:
 
     engine: Engine
 
+    @property
+    def z_dim(self) -> int:
+        """Numbers in a z; 512 in the default one."""
+        return self.engine.inputs["z"][-1]
+
     def map(self, z: F32) -> F32:
         """float32 z [N, 512], standard normal -> w [N, 512]."""
         return np.concatenate([self.engine({"z": row[None]})["w"] for row in z])
@@ -103,17 +112,19 @@ class Encoder:
         size: pixels per side of the crop it takes, S.
         engine: the loaded network.
         sha256: of the graph file.
+        space: what its latents are of: the generator's that it was made for.
     """
 
     size: int
     engine: Engine
     sha256: str
+    space: LatentSpace = field(default_factory=shipped_space)
 
     def encode(self, image: F32, landmarks: F32) -> F32:
         """Crop [1, 3, S, S] in [-1, 1] and its landmarks [1, 478, 2] in [0, 1] -> W+ [1, 18, 512]."""
         feeds = {"image": image, "landmarks": landmarks}
         w_plus = self.engine({name: feeds[name] for name in self.engine.inputs})["w_plus"]
-        return w_plus.reshape(1, LAYERS, STYLE_DIM)
+        return w_plus.reshape(1, self.space.layers, self.space.style_dim)
 
 
 @dataclass(frozen=True)
@@ -155,8 +166,8 @@ class LandmarkRegressor:
     engine: Engine
     sha256: str
 
-    def landmarks(self, w_plus: F32) -> F32:
-        """float32 W+ [1, 18, 512] -> float32 [478, 2] in [0, 1] of FFHQ's square."""
+    def landmarks(self, w_plus: F32, rgb: U8 | None = None) -> F32:
+        """float32 W+ [1, 18, 512] -> float32 [478, 2] in [0, 1] of FFHQ's square; the picture is not looked at."""
         return np.asarray(self.engine({"w_plus": w_plus})["landmarks"][0], np.float32)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from live.effects.numbers import parse_number
 from live.effects.place import split_place, with_place
 from models.arrays import F32
 from models.errors import UserError
-from models.latent import COARSE, FINE, LAYERS, MIDDLE, STYLE_DIM, move, std_w
+from models.latent import COARSE, FINE, LAYERS, MIDDLE, LatentSpace, move, shipped_space
 
 _ALL = range(LAYERS)
 LAYER_GROUPS = {"coarse": _ALL[COARSE], "middle": _ALL[MIDDLE], "fine": _ALL[FINE], "all": _ALL}
@@ -26,7 +26,7 @@ class DeformSpec:
     """How the latent swings.
 
     Attributes:
-        layers: which of the 18 W+ layers.
+        layers: which of the 18 W+ layers; of a generator that has fewer, those of a group that it has.
         depth: how far at the peak, in standard deviations of W; 1 is clearly visible and still a face.
         rate: swings per second, Hz.
         seed: which way; the same seed swings the same way on every machine.
@@ -79,18 +79,39 @@ def _parse_layers(text: str) -> range:
     )
 
 
-class DeformLoop:
-    """``w + depth * sin(2 pi rate t) * offset`` on the chosen layers, eased on and off."""
+def _layers_of(spec: DeformSpec, space: LatentSpace) -> range:
+    """The layers that are meant, of those the generator has."""
+    meant = range(spec.layers.start, min(spec.layers.stop, space.layers))
+    if meant != spec.layers and (not meant or spec.layers not in LAYER_GROUPS.values()):
+        raise UserError(
+            f"no layers {spec.layers.start}-{spec.layers.stop - 1} for the deform loop; "
+            f"this generator has the layers 0 to {space.layers - 1}"
+        )
+    return meant
 
-    def __init__(self, spec: DeformSpec, *, active: bool = True) -> None:
-        self.spec = spec
+
+class DeformLoop:
+    """``w + depth * sin(2 pi rate t) * offset`` on the chosen layers, eased on and off.
+
+    Args:
+        spec: see there.
+        active: whether it is switched on.
+        space: what it swings in; None = the default generator's W+.
+
+    Raises:
+        UserError: a generator that has no such layers.
+    """
+
+    def __init__(self, spec: DeformSpec, *, active: bool = True, space: LatentSpace | None = None) -> None:
+        space = space or shipped_space()
+        self.spec = replace(spec, layers=_layers_of(spec, space))
         self._active = active
         self._presence = Ease.at(float(active))  # 0 = off, 1 = on
         # A fresh draw in every layer: one draw in all of them adds up and breaks faces at half the depth.
-        draw = np.random.default_rng(spec.seed).standard_normal((1, LAYERS, STYLE_DIM)).astype(np.float32)
+        draw = np.random.default_rng(spec.seed).standard_normal((1, space.layers, space.style_dim)).astype(np.float32)
         self._offset = np.zeros_like(draw)
-        chosen = slice(spec.layers.start, spec.layers.stop)
-        self._offset[:, chosen] = draw[:, chosen] * std_w()
+        chosen = slice(self.spec.layers.start, self.spec.layers.stop)
+        self._offset[:, chosen] = draw[:, chosen] * space.std_w
 
     @property
     def name(self) -> str:

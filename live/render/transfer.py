@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -15,8 +16,8 @@ from live.render.mode import Inversion
 from live.render.occlusion import Look, find_free
 from live.render.put import put
 from models.alignment import crop, to_crop_matrix, to_rgb
-from models.arrays import F32
-from models.zoo import Generator, LandmarkRegressor
+from models.arrays import F32, U8
+from models.zoo import Generator
 
 _FADE_SECONDS = 0.08  # in which most of a newer change has taken over
 _AT_ONCE_SECONDS = 1.0  # a face not drawn for so long starts with its newest change
@@ -35,32 +36,52 @@ class _Shown:
     look: Look | None
 
 
+class GeneratedLandmarks(Protocol):
+    """A way to tell where the landmarks of a generated face are."""
+
+    def landmarks(self, w_plus: F32, rgb: U8) -> F32 | None:
+        """Of one face.
+
+        Args:
+            w_plus: float32 [1, 18, 512], its latent.
+            rgb: uint8 [R, R, 3], its picture.
+
+        Returns:
+            float32 [478, 2] in [0, 1] of the picture; None = there is no face in it.
+        """
+        ...
+
+
 class Transfer:
     """Bends the face's pixels and adds the difference of two generated pictures.
 
     Args:
-        regressor: tells the landmarks of a generated face from its latent.
+        generated: tells the landmarks of a generated face.
     """
 
     late = True
     synthesizes = True
 
-    def __init__(self, regressor: LandmarkRegressor) -> None:
-        self._regressor = regressor
+    def __init__(self, generated: GeneratedLandmarks) -> None:
+        self._generated = generated
         self._shown: OrderedDict[int, _Shown] = OrderedDict()  # by face_id, the last drawn at the end
 
     def make(self, face: Inversion, generator: Generator) -> Change:
-        """Generates the face as it is and as it is to look, and takes the difference."""
+        """Generates the face as it is and as it is to look, and takes the difference; of no face, none."""
         size = generator.size
         pair = generator.synthesize(np.concatenate([face.latent, face.edited]))  # may share what is not edited
         before, after = to_rgb(pair[:1]), to_rgb(pair[1:])
+        landmarks_before = self._generated.landmarks(face.latent, before)
+        landmarks_after = None if landmarks_before is None else self._generated.landmarks(face.edited, after)
+        if landmarks_before is None or landmarks_after is None:
+            return no_change(size)
         return measure_change(
             crop(face.frame.rgb, to_crop_matrix(face.track.landmarks, size), size),
             face.crop.landmarks[0],
             before,
             after,
-            self._regressor.landmarks(face.latent),
-            self._regressor.landmarks(face.edited),
+            landmarks_before,
+            landmarks_after,
         )
 
     def unedited(self, size: int) -> Change:
