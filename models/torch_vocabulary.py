@@ -54,7 +54,7 @@ class TorchVocabulary:
         if dotted not in self.known:
             raise RefusedError(
                 f"it asks to load {dotted[:100]!r}, of which {self.kind} has no need (nothing was run); "
-                "get the file from whom you trust, or save its tensors alone"
+                "expected tensors and plain values alone"
             )
         return Name(dotted)
 

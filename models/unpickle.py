@@ -13,6 +13,8 @@ import io
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -59,15 +61,26 @@ def load_tensors(path: Path, *, max_bytes: int = DEFAULT_LIMIT, records: frozens
             dicts, lists, tuples, strings, numbers, None and such records.
     """
     content = read_limited(path, max_bytes)
+    if not content.startswith((_ZIP_START, _PICKLE_START)):
+        raise UserError(f"{path} is not a PyTorch file; expected one written by torch.save")
+    with reading(path, "a PyTorch file"):
+        tree: Tree = read_torch(content, Budget(len(content)), records)
+        return tree
+
+
+@contextmanager
+def reading(path: Path, kind: str) -> Iterator[None]:
+    """Makes what a refused or damaged file raises into one line about `path`, which is to be `kind`.
+
+    Raises:
+        UserError: in place of RefusedError and of what is in `DAMAGE`.
+    """
     try:
-        if content.startswith((_ZIP_START, _PICKLE_START)):
-            tree: Tree = read_torch(content, Budget(len(content)), records)
-            return tree
+        yield
     except RefusedError as refusal:
         raise UserError(f"{path} was not loaded: {refusal}") from refusal
     except DAMAGE as error:
-        raise UserError(f"{path} is damaged or not a PyTorch file ({error}); get the file again") from error
-    raise UserError(f"{path} is not a PyTorch file; expected one written by torch.save")
+        raise UserError(f"{path} is damaged or not {kind} ({error}); get the file again") from error
 
 
 def is_torch_file(content: bytes) -> bool:
@@ -120,7 +133,7 @@ def _read_zip(content: bytes | memoryview, budget: Budget, records: frozenset[st
         if len(programs) != 1 or any(name.endswith("/constants.pkl") for name in names):
             raise RefusedError("it is a zip file but not one of torch.save (TorchScript is not supported)")
         root = programs[0].removesuffix("data.pkl")
-        if f"{root}byteorder" in names and _member(archive, content, f"{root}byteorder", budget) != b"little":
+        if f"{root}byteorder" in names and bytes(_member(archive, content, f"{root}byteorder", budget)) != b"little":
             raise RefusedError("its tensors are big-endian; expected little-endian ones")
         loaded: dict[str, Array] = {}
 

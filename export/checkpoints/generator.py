@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping as AnyMapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from models.arrays import F32
 from models.errors import UserError
-from models.networks.stylegan2 import Mapping, Modulate, Noise, StyleGAN2Config, Synthesis
+from models.networks.stylegan2 import GAIN, LEAK, Mapping, Modulate, Noise, StyleGAN2Config, Synthesis
+from models.pickle_opcodes import RefusedError
+from models.torch_vocabulary import Array
 
 Weights = dict[str, F32]
+
+SIZES = tuple(2**i for i in range(3, 12))  # pixels of generators that are read
+MOST_CHANNELS = 8192  # of any layer; published ones have up to 1024
+_MEAN_SAMPLES = 4096  # of z, for the mean of W where a file does not have it
 
 
 @dataclass(frozen=True)
@@ -22,7 +28,7 @@ class GeneratorCheckpoint:
     """A generator as arrays: what a reader gives.
 
     Attributes:
-        config: the network; its `noise` is "const" where the file has noise pictures, else "none".
+        config: the network; its `noise` is the best that the file has weights for: "const" before "random".
         synthesis: parameter name of `Synthesis` -> float32, learning rate multipliers folded in.
         mapping: the same for `Mapping`.
         mean_w: float32 [w_dim], the mean of w over random z.
@@ -38,6 +44,31 @@ class GeneratorCheckpoint:
     sha256: str
 
 
+@dataclass(frozen=True)
+class Found:
+    """A tensor as a file has it, and what to multiply it with; ones in its shape do not count."""
+
+    array: Array
+    gain: float = 1.0
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the reader of one kind of file finds in it.
+
+    Attributes:
+        config: the network.
+        synthesis: parameter name of `Synthesis` -> tensor.
+        mapping: the same for `Mapping`.
+        mean_w: [w_dim], or None if the file has none.
+    """
+
+    config: StyleGAN2Config
+    synthesis: dict[str, Found]
+    mapping: dict[str, Found]
+    mean_w: Found | None
+
+
 def load_generator(
     checkpoint: GeneratorCheckpoint, *, noise: Noise | None = None, modulate: Modulate = "activations"
 ) -> tuple[Mapping, Synthesis]:
@@ -45,23 +76,115 @@ def load_generator(
 
     Args:
         checkpoint: the file's content.
-        noise: in place of the file's own; "const" and "random" need one that has noise.
+        noise: in place of `checkpoint.config.noise`.
         modulate: see `Synthesis`.
 
     Raises:
-        UserError: the network was trained without noise, which was asked for.
+        UserError: the file lacks what this kind of noise needs.
     """
+    has = checkpoint.config.noise
     config = checkpoint.config if noise is None else replace(checkpoint.config, noise=noise)
-    if config.noise != "none" and checkpoint.config.noise == "none":
-        raise UserError(f"{checkpoint.source} has a generator without noise; expected noise 'none', not {noise!r}")
+    if (has, config.noise) in (("none", "const"), ("none", "random"), ("random", "const")):
+        raise UserError(f"{checkpoint.source} has weights for noise {has!r} only, not for {config.noise!r}")
     mapping, synthesis = Mapping(config), Synthesis(config, modulate=modulate)
     left_out = {"none": ("noise_picture", "noise_strength"), "random": ("noise_picture",), "const": ()}[config.noise]
     _fill(mapping, checkpoint.mapping)
-    _fill(synthesis, {name: a for name, a in checkpoint.synthesis.items() if not name.endswith(left_out)})
+    _fill(synthesis, {name: array for name, array in checkpoint.synthesis.items() if not name.endswith(left_out)})
     synthesis.settle()
     return mapping, synthesis
 
 
-def _fill(network: nn.Module, weights: dict[str, NDArray[Any]]) -> None:
-    network.load_state_dict({name: torch.tensor(np.asarray(array, np.float32)) for name, array in weights.items()})
+def assemble(parts: Parts, *, most_elements: int) -> tuple[Weights, Weights, F32]:
+    """Weights of `Synthesis` and of `Mapping` and the mean of W, float32 copies of what was found.
+
+    Args:
+        parts: what a file holds.
+        most_elements: more than these are not copied: a file may repeat its elements without end.
+
+    Raises:
+        RefusedError: something is missing, too much, of another shape, or not finite.
+    """
+    config = parts.config
+    with torch.device("meta"):
+        shapes = [_shapes(Synthesis(config)), _shapes(Mapping(config))]
+    if sum(math.prod(shape) for of_network in shapes for shape in of_network.values()) > most_elements:
+        raise RefusedError(f"a generator of {config.size} px and so many channels does not fit into this file")
+    synthesis, mapping = (
+        _copies(found, shape) for found, shape in zip((parts.synthesis, parts.mapping), shapes, strict=True)
+    )
+    if parts.mean_w is None:
+        return synthesis, mapping, _mean_of(mapping, config)
+    return synthesis, mapping, _copies({"mean_w": parts.mean_w}, {"mean_w": (config.w_dim,)})["mean_w"]
+
+
+def channel_limits(channels: list[int]) -> tuple[int, int]:
+    """`channel_base` and `channel_max` of a network whose blocks of 4, 8, 16, ... px have these channels.
+
+    Raises:
+        RefusedError: there are none.
+    """
+    most = max(channels)
+    sizes = [2 ** (i + 2) for i in range(len(channels))]
+    base = max(size * count for size, count in zip(sizes, channels, strict=True))
+    if [min(base // size, most) for size in sizes] != channels or most > MOST_CHANNELS:
+        raise RefusedError(f"its blocks have {', '.join(map(str, channels[:12]))} channels, which no StyleGAN2 has")
+    return base, most
+
+
+def filter_taps(kernel: Array) -> tuple[float, ...]:
+    """Taps of the low-pass filter whose outer product `kernel` is, their sum 1.
+
+    Raises:
+        RefusedError: it is not separable, or not of even size.
+    """
+    if kernel.ndim != 2 or not 2 <= len(kernel) <= 16 or kernel.shape != (len(kernel),) * 2 or len(kernel) % 2:
+        raise RefusedError(f"its resampling filter has the shape {list(kernel.shape)}; expected such as [4, 4]")
+    values = kernel.astype(np.float64)
+    taps = values.sum(0) / values.sum()
+    if not np.allclose(np.outer(taps, taps), values / values.sum(), atol=1e-6):
+        raise RefusedError("its resampling filter is not separable")
+    return tuple(taps.tolist())
+
+
+def _fill(network: nn.Module, weights: Weights) -> None:
+    network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     network.eval().requires_grad_(False)
+
+
+def _shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+
+
+def _copies(found: AnyMapping[str, Found], shapes: AnyMapping[str, tuple[int, ...]]) -> Weights:
+    for what, names in (
+        ("lacks", shapes.keys() - found.keys()),
+        ("has, beyond StyleGAN2,", found.keys() - shapes.keys()),
+    ):
+        if names:
+            raise RefusedError(f"it {what} {', '.join(sorted(names)[:5])}{' and others' if len(names) > 5 else ''}")
+    return {name: _copy(name, found[name], shape) for name, shape in shapes.items()}
+
+
+def _copy(name: str, found: Found, shape: tuple[int, ...]) -> F32:
+    array = found.array
+    if [n for n in array.shape if n != 1] != [n for n in shape if n != 1]:
+        raise RefusedError(f"its {name} has the shape {list(array.shape)}; expected {list(shape)}")
+    if array.dtype.kind != "f":
+        raise RefusedError(f"its {name} holds {array.dtype}; expected floating point numbers")
+    copy: F32 = np.empty(shape, np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        np.multiply(array.reshape(shape), found.gain, out=copy, casting="same_kind")
+    if not np.isfinite(copy).all():
+        raise RefusedError(f"its {name} has values that are not finite")
+    return copy
+
+
+def _mean_of(mapping: Weights, config: StyleGAN2Config) -> F32:
+    """The mean of w over random z of a fixed seed."""
+    x = np.random.default_rng(0).standard_normal((_MEAN_SAMPLES, config.z_dim), np.float32)
+    x /= np.sqrt((x * x).mean(1, keepdims=True) + np.float32(1e-8))
+    for i in range(config.mapping_layers):
+        x = x @ mapping[f"layers.{i}.weight"].T + mapping[f"layers.{i}.bias"]
+        x = np.maximum(x, np.float32(LEAK) * x) * np.float32(GAIN)
+    mean: F32 = x.mean(0)
+    return mean

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.errors import UserError
+
 Noise: TypeAlias = Literal["const", "none", "random"]
 Modulate: TypeAlias = Literal["activations", "weights"]
 
@@ -61,6 +63,13 @@ class StyleGAN2Config:
     resample_filter: tuple[float, ...] = (1.0, 3.0, 3.0, 1.0)
     float16_sizes: int = 0
 
+    def __post_init__(self) -> None:
+        taps = self.resample_filter
+        if len(taps) < 2 or len(taps) % 2 or sum(taps) == 0:
+            raise UserError(
+                f"a resampling filter of {len(taps)} taps; expected an even number of them, such as 1 3 3 1"
+            )
+
     @property
     def sizes(self) -> tuple[int, ...]:
         """Pixels of each block: 4, 8, ... size."""
@@ -102,18 +111,14 @@ class ModulatedConv(nn.Module):
         self.up = up
         self.demodulate = demodulate
         self.modulate = modulate
-        self.affine = nn.Linear(config.w_dim, in_channels)
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel, kernel))
-        nn.init.normal_(self.affine.weight, std=config.w_dim**-0.5)
-        nn.init.ones_(self.affine.bias)
+        self.affine = dense(config.w_dim, in_channels, bias=1.0)
+        fan_in = in_channels * kernel * kernel
+        self.weight = nn.Parameter(random(out_channels, in_channels, kernel, kernel, std=fan_in**-0.5))
         if up:
             self.register_buffer("blur", filter_2d(config.resample_filter, gain=4.0), persistent=False)
         if demodulate:
-            self.register_buffer("squares", torch.zeros(out_channels, in_channels), persistent=False)
+            self.register_buffer("squares", self.weight.detach().square().sum((2, 3)), persistent=False)
             self.register_buffer("epsilon", torch.full((out_channels,), EPSILON), persistent=False)
-            self.settle()
-        else:
-            nn.init.normal_(self.weight, std=(in_channels * kernel * kernel) ** -0.5)
 
     def settle(self) -> None:
         """To be called when the weight was set: scales it and keeps what demodulation needs of it.
@@ -184,7 +189,7 @@ class StyledConv(nn.Module):
         if self.noise != "none":
             self.noise_strength = nn.Parameter(torch.zeros(()))
         if self.noise == "const":
-            self.noise_picture = nn.Parameter(torch.randn(1, 1, size, size))
+            self.noise_picture = nn.Parameter(random(1, 1, size, size))
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         # The gain is applied before the leaky ReLU, where it can be folded into what is there anyway.
@@ -256,7 +261,7 @@ class Synthesis(nn.Module):
     def __init__(self, config: StyleGAN2Config, *, modulate: Modulate = "activations") -> None:
         super().__init__()
         self.config = config
-        self.const = nn.Parameter(torch.randn(1, config.channels(FIRST_SIZE), FIRST_SIZE, FIRST_SIZE))
+        self.const = nn.Parameter(random(1, config.channels(FIRST_SIZE), FIRST_SIZE, FIRST_SIZE))
         self.blocks = nn.ModuleList(Block(size, config, modulate=modulate) for size in config.sizes)
 
     def settle(self) -> None:
@@ -295,10 +300,7 @@ class Mapping(nn.Module):
         super().__init__()
         hidden = config.mapping_features or config.w_dim
         widths = [config.z_dim, *[hidden] * (config.mapping_layers - 1), config.w_dim]
-        self.layers = nn.ModuleList(nn.Linear(here, there) for here, there in itertools.pairwise(widths))
-        for layer in self.layers:
-            nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
-            nn.init.zeros_(layer.bias)
+        self.layers = nn.ModuleList(dense(here, there, bias=0.0) for here, there in itertools.pairwise(widths))
 
     def forward(self, z: Tensor) -> Tensor:
         x = z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8)
@@ -324,7 +326,20 @@ def to_w_plus(w: Tensor, mean_w: Tensor, layers: int, *, psi: float = 1.0, cutof
     return truncated if cutoff is None else torch.cat((truncated[:, :cutoff], w_plus[:, cutoff:]), 1)
 
 
+def dense(in_features: int, out_features: int, *, bias: float) -> nn.Linear:
+    """A dense layer that keeps the variance, its bias a constant."""
+    layer = nn.Linear(in_features, out_features)
+    layer.weight = nn.Parameter(random(out_features, in_features, std=in_features**-0.5))
+    layer.bias = nn.Parameter(torch.full((out_features,), bias))
+    return layer
+
+
+def random(*shape: int, std: float = 1.0) -> Tensor:
+    """Evenly distributed around zero. (On the device "meta", which has shapes alone, `torch.randn` takes seconds.)"""
+    return torch.empty(shape).uniform_(-1, 1) * (3**0.5 * std)
+
+
 def filter_2d(taps: tuple[float, ...], *, gain: float) -> Tensor:
     """A separable low-pass filter as a correlation kernel [1, 1, taps, taps] that sums to `gain`."""
-    line = torch.tensor(taps[::-1])
-    return (torch.outer(line, line) * (gain / line.sum().square()))[None, None]
+    scale = gain / sum(taps) ** 2
+    return torch.tensor([[a * b * scale for a in taps[::-1]] for b in taps[::-1]])[None, None]
