@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping as AnyMapping
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from torch import nn
 
 from models.arrays import F32
 from models.errors import UserError
-from models.networks.stylegan2 import GAIN, LEAK, Mapping, Modulate, Noise, StyleGAN2Config, Synthesis
+from models.networks.stylegan2 import FIRST_SIZE, GAIN, LEAK, Mapping, Modulate, Noise, StyleGAN2Config, Synthesis
 from models.pickle_opcodes import RefusedError
 from models.torch_vocabulary import Array
 
@@ -105,8 +106,7 @@ def assemble(parts: Parts, *, most_elements: int) -> tuple[Weights, Weights, F32
         RefusedError: something is missing, too much, of another shape, or not finite.
     """
     config = parts.config
-    with torch.device("meta"):
-        shapes = [_shapes(Synthesis(config)), _shapes(Mapping(config))]
+    shapes = [synthesis_shapes(config), mapping_shapes(config)]
     if sum(math.prod(shape) for of_network in shapes for shape in of_network.values()) > most_elements:
         raise RefusedError(f"a generator of {config.size} px and so many channels does not fit into this file")
     synthesis, mapping = (
@@ -146,13 +146,40 @@ def filter_taps(kernel: Array) -> tuple[float, ...]:
     return tuple(taps.tolist())
 
 
+def synthesis_shapes(config: StyleGAN2Config) -> dict[str, tuple[int, ...]]:
+    """Parameter name of `Synthesis` -> shape, without making one: even on paper that takes PyTorch a second."""
+    shapes: dict[str, tuple[int, ...]] = {"const": (1, config.channels(FIRST_SIZE), FIRST_SIZE, FIRST_SIZE)}
+    for i, size in enumerate(config.sizes):
+        below, here = config.channels(size // 2), config.channels(size)
+        convolutions = {"conv0": (below, here, 3), "conv1": (here, here, 3), "to_rgb": (here, 3, 1)}
+        for name, (c_in, c_out, kernel) in convolutions.items():
+            if i == 0 and name == "conv0":
+                continue
+            ours = f"blocks.{i}.{name}"
+            shapes[f"{ours}.conv.weight"] = (c_out, c_in, kernel, kernel)
+            shapes[f"{ours}.conv.affine.weight"] = (c_in, config.w_dim)
+            shapes[f"{ours}.conv.affine.bias"] = (c_in,)
+            shapes[f"{ours}.bias"] = (c_out,)
+            if name != "to_rgb" and config.noise != "none":
+                shapes[f"{ours}.noise_strength"] = ()
+            if name != "to_rgb" and config.noise == "const":
+                shapes[f"{ours}.noise_picture"] = (1, 1, size, size)
+    return shapes
+
+
+def mapping_shapes(config: StyleGAN2Config) -> dict[str, tuple[int, ...]]:
+    """Parameter name of `Mapping` -> shape."""
+    hidden = config.mapping_features or config.w_dim
+    widths = [config.z_dim, *[hidden] * (config.mapping_layers - 1), config.w_dim]
+    shapes: dict[str, tuple[int, ...]] = {}
+    for i, (here, there) in enumerate(itertools.pairwise(widths)):
+        shapes |= {f"layers.{i}.weight": (there, here), f"layers.{i}.bias": (there,)}
+    return shapes
+
+
 def _fill(network: nn.Module, weights: Weights) -> None:
     network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     network.eval().requires_grad_(False)
-
-
-def _shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
 
 
 def _copies(found: AnyMapping[str, Found], shapes: AnyMapping[str, tuple[int, ...]]) -> Weights:

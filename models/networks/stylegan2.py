@@ -113,7 +113,7 @@ class ModulatedConv(nn.Module):
         self.modulate = modulate
         self.affine = dense(config.w_dim, in_channels, bias=1.0)
         fan_in = in_channels * kernel * kernel
-        self.weight = nn.Parameter(random(out_channels, in_channels, kernel, kernel, std=fan_in**-0.5))
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel, kernel) * fan_in**-0.5)
         if up:
             self.register_buffer("blur", filter_2d(config.resample_filter, gain=4.0), persistent=False)
         if demodulate:
@@ -189,7 +189,7 @@ class StyledConv(nn.Module):
         if self.noise != "none":
             self.noise_strength = nn.Parameter(torch.zeros(()))
         if self.noise == "const":
-            self.noise_picture = nn.Parameter(random(1, 1, size, size))
+            self.noise_picture = nn.Parameter(torch.randn(1, 1, size, size))
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         # The gain is applied before the leaky ReLU, where it can be folded into what is there anyway.
@@ -261,7 +261,7 @@ class Synthesis(nn.Module):
     def __init__(self, config: StyleGAN2Config, *, modulate: Modulate = "activations") -> None:
         super().__init__()
         self.config = config
-        self.const = nn.Parameter(random(1, config.channels(FIRST_SIZE), FIRST_SIZE, FIRST_SIZE))
+        self.const = nn.Parameter(torch.randn(1, config.channels(FIRST_SIZE), FIRST_SIZE, FIRST_SIZE))
         self.blocks = nn.ModuleList(Block(size, config, modulate=modulate) for size in config.sizes)
 
     def settle(self) -> None:
@@ -329,14 +329,9 @@ def to_w_plus(w: Tensor, mean_w: Tensor, layers: int, *, psi: float = 1.0, cutof
 def dense(in_features: int, out_features: int, *, bias: float) -> nn.Linear:
     """A dense layer that keeps the variance, its bias a constant."""
     layer = nn.Linear(in_features, out_features)
-    layer.weight = nn.Parameter(random(out_features, in_features, std=in_features**-0.5))
+    layer.weight = nn.Parameter(torch.randn(out_features, in_features) * in_features**-0.5)
     layer.bias = nn.Parameter(torch.full((out_features,), bias))
     return layer
-
-
-def random(*shape: int, std: float = 1.0) -> Tensor:
-    """Evenly distributed around zero. (On the device "meta", which has shapes alone, `torch.randn` takes seconds.)"""
-    return torch.empty(shape).uniform_(-1, 1) * (3**0.5 * std)
 
 
 def filter_2d(taps: tuple[float, ...], *, gain: float) -> Tensor:
