@@ -5,7 +5,8 @@ wheel's ``.bin``; only what was trained here is stored in the graph. Each graph 
 network.
 
 The generator is written whole, and as a front (up to 64 px, the same at every size) and a back: what changes later
-layers of W+ alone needs the back alone. At 256 px there is a graph of its gradient too, for optimisation.
+layers of W+ alone needs the back alone. At 256 px there are graphs of its gradient
+too, for optimisation: at W+, and at its last weights.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from models.networks import mapping as mapping_net
 from models.networks import mobile_stylegan as ms
 from models.networks.mobile_stylegan import Published
 from models.networks.synthesis_gradient import SynthesisGradient
+from models.networks.tuned_back import TunedBack
 from models.runtime import load_engine
 
 OPSET = 17
@@ -172,6 +174,47 @@ def write_gradient(size: int, heads: Path, out: Path) -> dict[str, float]:
     return errors
 
 
+def write_tuned(size: int, heads: Path, out: Path) -> dict[str, float]:
+    """Writes generator-SIZE-tuned-back.onnx and generator-SIZE-tuning.onnx.
+
+    Returns:
+        The largest error of each by engine, as a share of the largest value.
+    """
+    net = TunedBack(load_network(size, heads))
+    published = ms.weight_map(ir.read(registry.path("synthesis-xml")), size)
+    constants = {f"net.{name}": constant for name, constant in published.items()}
+    weights = registry.path("synthesis-bin")
+    w_plus, image = example_picture(net.net)
+    random = torch.Generator().manual_seed(4)
+    examples = {
+        "features": net.net.front(torch.from_numpy(w_plus)),
+        "w_plus": torch.from_numpy(w_plus),
+        "change": 0.1 * torch.randn(1, net.length, generator=random),
+        "target": torch.from_numpy(np.roll(image, 5, axis=3)),
+        "weight": torch.ones(1, 1, size, size),
+    }
+    errors = {}
+    for name, method, reads, outputs in (
+        ("tuned-back", "forward", ("features", "w_plus", "change"), ("image",)),
+        ("tuning", "gradient", tuple(examples), ("loss", "gradient")),
+    ):
+        inputs = {key: examples[key] for key in reads}
+        path = out / f"generator-{size}-{name}.onnx"
+        onnx.save(referenced_graph(net, method, inputs, outputs, constants, weights.name), path)
+        with torch.no_grad():
+            found = getattr(net, method)(*inputs.values())
+        expected = (found if method == "forward" else found[1]).numpy()
+        for engine in ("openvino", "onnxruntime"):
+            loaded = load_engine(zoo.beside_weights(path, weights), engine, "float32")
+            values = loaded({key: value.numpy() for key, value in inputs.items()})[outputs[-1]]
+            errors[f"{name} {engine}"] = float(np.abs(values - expected).max() / np.abs(expected).max())
+    if max(errors.values()) > GRADIENT_TOLERANCE:
+        raise SystemExit(
+            f"the tuned graphs at {size} px are off by {errors} (> {GRADIENT_TOLERANCE}): do not ship them"
+        )
+    return errors
+
+
 def example_picture(net: ms.Synthesis) -> tuple[F32, F32]:
     """A W+ [1, 18, 512], and what the published IR (at 1024 px; else PyTorch) makes of it."""
     core = ov.Core()
@@ -209,6 +252,8 @@ def main(argv: list[str] | None = None) -> None:
     if zoo.GRADIENT_SIZE in args.sizes:
         errors = write_gradient(zoo.GRADIENT_SIZE, args.heads, args.out)
         print(f"generator-{zoo.GRADIENT_SIZE}-gradient.onnx", json.dumps(errors))
+        errors = write_tuned(zoo.GRADIENT_SIZE, args.heads, args.out)
+        print(f"generator-{zoo.GRADIENT_SIZE}-tuned-back.onnx, -tuning.onnx", json.dumps(errors))
 
 
 if __name__ == "__main__":

@@ -3,28 +3,30 @@
 The encoder's latents of one person, whatever the pose and the expression, are off by much the same: what it does not
 know of that face. One offset, shared by several views, is fitted so that the generator's pictures match them; added
 to the encoder's latent of any later picture, it brings the person back. The loss is plain pixels at several sizes;
-no other network takes part. Adam is that of Kingma and Ba, arXiv:1412.6980.
+no other network takes part.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
 
+from models import adam
 from models.alignment import crop, to_crop_matrix, to_tensor, transform_points
 from models.arrays import F32, U8
 from models.face_mesh import FACE_OVAL
-from models.latent import std_w
+from models.latent import FINE, LAYERS, std_w
 from models.zoo import Encoder, PictureGradient
 
 STEPS = 240
 RATE = 0.06  # largest step, in standard deviations of W
 WARM_UP = 5  # steps
-MEAN_DECAY, SQUARE_DECAY = 0.9, 0.99  # of Adam's averages; it stops after too few steps for 0.999
 PULL = 3.5e-5  # loss per squared standard deviation, summed over the offset: keeps latents where edits work
+FINE_PULL = 2.5  # times that in the fine layers, which otherwise pay for a few pixels with smooth skin
 OUTSIDE = 0.2  # weight of hair and backdrop against the face
 SOFTNESS = 0.025  # width of the face's soft edge as a share of the picture
 
@@ -106,25 +108,26 @@ def face_weight(landmarks: F32, size: int) -> F32:
 
 @dataclass(frozen=True)
 class Descent:
-    """An optimisation under way: Adam and where it is.
+    """An optimisation under way: where it is, and what Adam remembers.
 
     Attributes:
-        number: steps done.
         offset: float32 [1, 18, 512], so far; in standard deviations of W.
-        mean: float32 [1, 18, 512], decaying average of the gradients.
-        square: likewise of their squares.
+        memory: of the gradients.
     """
 
-    number: int
     offset: F32
-    mean: F32
-    square: F32
+    memory: adam.Adam
+
+    @property
+    def number(self) -> int:
+        """Steps done."""
+        return self.memory.number
 
 
 def start(latent: F32) -> Descent:
     """Before the first step: no offset from latents such as this."""
     nothing = np.zeros_like(latent)
-    return Descent(0, nothing, nothing, nothing)
+    return Descent(nothing, adam.begin(nothing))
 
 
 def descend(state: Descent, view: View, gradient: PictureGradient, rate: float) -> tuple[Descent, float]:
@@ -140,14 +143,17 @@ def descend(state: Descent, view: View, gradient: PictureGradient, rate: float) 
         Where it is then, and the view's loss before the step.
     """
     loss, slope = gradient.at(view.latent + std_w() * state.offset, view.target, view.weight)
-    slope = std_w() * slope + np.float32(2 * PULL) * state.offset
-    number = state.number + 1
-    mean = MEAN_DECAY * state.mean + (1 - MEAN_DECAY) * slope
-    square = SQUARE_DECAY * state.square + (1 - SQUARE_DECAY) * slope**2
-    unbiased_mean = mean / (1 - MEAN_DECAY**number)
-    unbiased_square = square / (1 - SQUARE_DECAY**number)
-    offset = state.offset - rate * unbiased_mean / (np.sqrt(unbiased_square) + 1e-8)
-    return Descent(number, offset.astype(np.float32), mean, square), loss
+    slope = std_w() * slope + 2 * _pull() * state.offset
+    memory, move = adam.step(state.memory, slope)
+    return Descent(np.asarray(state.offset + rate * move, np.float32), memory), loss
+
+
+@cache
+def _pull() -> F32:
+    """Of each layer, float32 [1, 18, 1]."""
+    pull = np.full((1, LAYERS, 1), PULL, np.float32)
+    pull[:, FINE] *= FINE_PULL
+    return pull
 
 
 def rate_of(number: int, left: float) -> float:

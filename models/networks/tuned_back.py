@@ -1,0 +1,145 @@
+"""The generator's last layers with weights that may be changed for one person, and the gradient at that change.
+
+What is changed are the convolutions after 64 px, the pointwise ones of the last block and those of the head, with
+their biases: where skin and hair get their look, not where a face gets its shape. The change is one vector, each
+weight in units of its tensor's root mean square: its entries are all alike to an optimiser, and zeros are the
+generator as it is. As in models.networks.synthesis_gradient the reverse pass is written out, here to the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.networks.mobile_stylegan import HEADS, Block, HiddenHead, StyledConv, Synthesis, inverse_haar
+from models.networks.synthesis_gradient import LEAK, convolve_back, forward_haar, leak, picture_loss
+
+Weights: TypeAlias = dict[str, Tensor]
+Pull: TypeAlias = Callable[[Tensor], Tensor]  # d/d(output) -> d/d(x); notes d/d(weights) on its way
+
+
+def tuned_names(net: Synthesis) -> tuple[str, ...]:
+    """The parameters of `net` that may be changed, in the order of the vector."""
+    last = f"blocks.{len(net.blocks) - 1}"
+    convolutions = [f"{last}.{conv}.{name}" for conv in ("conv1", "conv2") for name in ("conv.weight", "bias")]
+    head = [f"head.{conv}.{name}" for conv in ("linear", "hidden") for name in ("weight", "bias")]
+    return (*convolutions, *head, "head.out.weight")
+
+
+class TunedBack(nn.Module):
+    """The back of a generator with a `HiddenHead`, its weights changed; for one picture at a time.
+
+    Attributes:
+        length: of the vector that changes the weights, P.
+    """
+
+    def __init__(self, net: Synthesis) -> None:
+        super().__init__()
+        self.net = net
+        self.names = tuned_names(net)
+        self.length = sum(net.get_parameter(name).numel() for name in self.names)
+
+    def forward(self, features: Tensor, w_plus: Tensor, change: Tensor) -> Tensor:
+        """Features [1, 512, 64, 64], W+ [1, 18, 512], change [1, P] -> picture [1, 3, R, R]."""
+        weights = self._weights(change)
+        image, _ = self._picture(features, w_plus, weights, {})
+        return image
+
+    def gradient(
+        self, features: Tensor, w_plus: Tensor, change: Tensor, target: Tensor, weight: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Target [1, 3, R, R] and weight [1, 1, R, R] besides -> `picture_loss` [1], dloss/dchange [1, P]."""
+        slopes: Weights = {}
+        image, pull = self._picture(features, w_plus, self._weights(change), slopes)
+        loss, at_image = picture_loss(image, target, weight)
+        pull(at_image)
+        return loss, torch.cat([self._unit(name) * slopes[name].reshape(1, -1) for name in self.names], dim=1)
+
+    def _unit(self, name: str) -> float:
+        return float(self.net.get_parameter(name).square().mean().sqrt())
+
+    def _weights(self, change: Tensor) -> Weights:
+        found, start = {}, 0
+        for name in self.names:
+            values = self.net.get_parameter(name)
+            part = change[:, start : start + values.numel()].reshape(values.shape)
+            found[name] = values + self._unit(name) * part
+            start += values.numel()
+        return found
+
+    def _picture(self, features: Tensor, w_plus: Tensor, weights: Weights, slopes: Weights) -> tuple[Tensor, Pull]:
+        net = self.net
+        i = len(net.blocks) - 1
+        block, head = cast(Block, net.blocks[i]), cast(HiddenHead, net.head)
+        first, second = w_plus[:, 2 * i + 1], w_plus[:, 2 * i + 2]
+        pixels = inverse_haar(features * block.up(first))
+        half, pull_half = tuned_conv(block.conv1, pixels, first, weights, slopes, f"blocks.{i}.conv1")
+        out, pull_out = tuned_conv(block.conv2, half, second, weights, slopes, f"blocks.{i}.conv2")
+        image, pull_image = tuned_head(head, out, w_plus[:, HEADS[net.size].layers].flatten(1), weights, slopes)
+        return image, lambda gradient: pull_half(pull_out(pull_image(gradient)))
+
+
+def outer(gradient: Tensor, x: Tensor) -> Tensor:
+    """d/d(weight) of a 1x1 convolution, [O, I]; from d/d(output) [1, O, H, W] and its input [1, I, H, W]."""
+    return (gradient.flatten(2) @ x.flatten(2).transpose(1, 2)).squeeze(0)
+
+
+def turned(weight: Tensor) -> Tensor:
+    """The weight of the convolution that is a convolution's reverse."""
+    return weight.transpose(0, 1).flip(2, 3) if weight.shape[2] > 1 else weight.transpose(0, 1)
+
+
+def neighbours(x: Tensor) -> Tensor:
+    """[1, C, H, W] -> [1, 9 C, H, W]: of each pixel the 9 around it, from that below and to the right on."""
+    height, width = (int(n) for n in x.shape[2:])
+    padded = F.pad(x, (1, 1, 1, 1))
+    return torch.cat([padded[..., y : y + height, z : z + width] for y in (2, 1, 0) for z in (2, 1, 0)], dim=1)
+
+
+def tuned_conv(
+    layer: StyledConv, x: Tensor, style: Tensor, weights: Weights, slopes: Weights, name: str
+) -> tuple[Tensor, Pull]:
+    """See `StyledConv`; the names of its changed weights begin with `name`."""
+    depthwise = cast(nn.Conv2d, layer.depthwise)
+    scale = layer.modulation(style)
+    filtered = depthwise(x * scale)
+    weight, bias = weights[f"{name}.conv.weight"], weights[f"{name}.bias"]
+    activated = F.leaky_relu(F.conv2d(filtered, weight) + layer.noise + bias, LEAK)
+
+    def pull(gradient: Tensor) -> Tensor:
+        at_filtered = leak(gradient, activated)
+        slopes[f"{name}.conv.weight"] = outer(at_filtered, filtered)
+        slopes[f"{name}.bias"] = at_filtered.sum(dim=(2, 3))
+        return scale * convolve_back(depthwise, F.conv2d(at_filtered, turned(weight)))
+
+    return activated, pull
+
+
+def tuned_head(
+    layer: HiddenHead, x: Tensor, styles: Tensor, weights: Weights, slopes: Weights
+) -> tuple[Tensor, Pull]:
+    """See `HiddenHead`."""
+    linear, hidden, out = (weights[f"head.{name}.weight"] for name in ("linear", "hidden", "out"))
+    scale = layer.modulation(styles)
+    scaled = x * scale
+    activated = F.leaky_relu(F.conv2d(scaled, hidden, weights["head.hidden.bias"]), LEAK)
+    bands = F.conv2d(scaled, linear, weights["head.linear.bias"]) + F.conv2d(
+        activated, out, layer.out.bias, padding=1
+    )
+    image = inverse_haar(bands + layer.style_bias(styles).unsqueeze(-1).unsqueeze(-1))
+
+    def pull(gradient: Tensor) -> Tensor:
+        at_bands = forward_haar(gradient)
+        at_hidden = leak(F.conv2d(at_bands, turned(out), padding=1), activated)
+        taps = outer(neighbours(at_bands), activated).reshape(3, 3, out.shape[0], out.shape[1])
+        slopes["head.out.weight"] = taps.permute(2, 3, 0, 1)
+        for name, at_output in (("linear", at_bands), ("hidden", at_hidden)):
+            slopes[f"head.{name}.weight"] = outer(at_output, scaled)
+            slopes[f"head.{name}.bias"] = at_output.sum(dim=(2, 3))
+        return scale * (F.conv2d(at_bands, turned(linear)) + F.conv2d(at_hidden, turned(hidden)))
+
+    return image, pull
