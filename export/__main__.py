@@ -14,15 +14,25 @@ from models.errors import UserError
 
 @dataclass(frozen=True)
 class Command:
-    """A module with ``main(argv: list[str]) -> None``, imported only when it is asked for."""
+    """A module with ``main(argv: list[str]) -> None``, imported only when it is asked for.
+
+    Attributes:
+        module: where it is.
+        summary: what it does, in a few words.
+        first: arguments that it is called with before the user's own, where one module has several commands.
+    """
 
     module: str
     summary: str
+    first: tuple[str, ...] = ()
 
 
 COMMANDS = {
     "heads": Command("export.train_heads", "train the generator's image heads at 256 and 512 px"),
     "graphs": Command("export.to_onnx", "write the generator's and the mapping network's ONNX graphs"),
+    "onnx": Command("export.to_artefact", "write a generator or an encoder, of any checkpoint, as ONNX", ("onnx",)),
+    "openvino": Command("export.to_artefact", "the same as OpenVINO's own format", ("openvino",)),
+    "tensorrt": Command("export.to_artefact", "the same as TensorRT engines, on a machine with a GPU", ("tensorrt",)),
     "quantise": Command("export.quantise", "write the generator's graphs in int8"),
     "speed": Command("export.speed", "time the generator against its matrix products"),
     "pool": Command("export.pool", "fill the pool of generated faces that the encoder is trained on"),
@@ -63,7 +73,8 @@ def main(argv: list[str] | None = None) -> int:
     end = named[0] + 1 if named else len(arguments)
     options = parser.parse_args(arguments[:end])
     try:
-        _main_of(COMMANDS[options.command])(arguments[end:])
+        command = COMMANDS[options.command]
+        _main_of(command)([*command.first, *arguments[end:]])
     except UserError as error:
         if options.debug:
             traceback.print_exc()

@@ -1,10 +1,10 @@
-"""Writes the generator's graphs in int8: faster on CPUs, where they do not compute in bfloat16 above all.
+"""Writes networks in int8: faster on CPUs, where they do not compute in bfloat16 above all.
 
-Only pointwise convolutions are quantised, which do most of the work: weights per output channel, activations per
-tensor. A depthwise convolution runs before each; dividing its channels by a gain and multiplying the pointwise
-weights by the same makes the channels' ranges alike at no cost (SmoothQuant, Xiao et al. 2022). Everything is
-written as arithmetic on the published weights, which engines fold when they load: the graphs hold no weights of
-those layers.
+With a MODEL, see export.quantise_artefact. Without one these are the default generator's graphs. Only pointwise
+convolutions are quantised, which do most of the work: weights per output channel, activations per tensor. A depthwise
+convolution runs before each; dividing its channels by a gain and multiplying the pointwise weights by the same makes
+the channels' ranges alike at no cost (SmoothQuant, Xiao et al. 2022). Everything is written as arithmetic on the
+published weights, which engines fold when they load: the graphs hold no weights of those layers.
 
 Each layer is first quantised alone: what hurts the picture stays in floating point. The command fails if the graphs
 then come too far from the float32 pictures of held-out faces.
@@ -142,19 +142,33 @@ def write_int8(size: int, heads: Path, out: Path, calibration: Tensor, held_out:
 def main(argv: list[str] | None = None) -> None:
     """Command line of `python -m export quantise`."""
     parser = argparse.ArgumentParser(prog="python -m export quantise", description=__doc__)
+    parser.add_argument(
+        "model", metavar="MODEL", nargs="?", help="an .onnx artefact in float32, or: encoder (the default one)"
+    )
     parser.add_argument("--sizes", type=int, nargs="+", default=list(zoo.INT8_SIZES), choices=zoo.INT8_SIZES)
     parser.add_argument("--samples", type=int, default=64, help="faces that the ranges come from")
     parser.add_argument("--heads", type=Path, default=zoo.SHIPPED / "heads")
-    parser.add_argument("--out", type=Path, default=zoo.SHIPPED)
+    parser.add_argument("--out", type=Path, help="folder; of the default generator, where it is shipped")
     args = parser.parse_args(argv)
+    if args.samples < 1:
+        raise UserError(f"--samples {args.samples} is too few; expected 1 or more")
+    if args.model is not None:
+        if args.out is None:
+            raise UserError("--out is missing: the folder to write MODEL's int8 form into")
+        # Only here: the default generator's way needs neither NNCF nor dlib.
+        from export.quantise_artefact import quantise
+
+        quantise(args.model, args.out, samples=args.samples)
+        return
+    out = args.out or zoo.SHIPPED
     z_to_w = zoo.load_mapping().map
     calibration, held_out = (
         torch.from_numpy(sample_w_plus(np.random.default_rng(seed), count, z_to_w, mean_w()))
         for seed, count in ((CALIBRATION_SEED, args.samples), (HELD_OUT_SEED, HELD_OUT))
     )
     with torch.no_grad():
-        figures = {size: write_int8(size, args.heads, args.out, calibration, held_out) for size in args.sizes}
-    (args.out / "generator-int8.json").write_text(json.dumps(figures, indent=1) + "\n")
+        figures = {size: write_int8(size, args.heads, out, calibration, held_out) for size in args.sizes}
+    (out / "generator-int8.json").write_text(json.dumps(figures, indent=1) + "\n")
     print(json.dumps(figures))
 
 
