@@ -1,7 +1,8 @@
 """Measures enrolment on photographs of people, one straight and one smiling of each.
 
-The offset is fitted to the straight photograph alone. Is the person nearer, do the directions still do what they did,
-and does the offset bring the person back in the smiling photograph too, which it has not seen?
+The offset is fitted to the straight photograph alone, then the generator is tuned to it. Is the person nearer, is
+skin as sharp as it was, do the directions still do what they did, and is the person nearer in the smiling photograph
+too, which nothing was fitted to? Of some people, what more views bring: a second photograph, or a mirrored one.
 """
 
 from __future__ import annotations
@@ -20,18 +21,29 @@ from rich.table import Table
 
 from export.evaluate import read_photo
 from export.fidelity import Sample
-from export.measure import IdentityMeter, Meter, eye_distance, identity_distance
+from export.measure import IdentityMeter, Measures, Meter, eye_distance, identity_distance
 from export.sheet import sheet, write_png
+from models import tuning
 from models.alignment import to_rgb
 from models.arrays import F32, U8
 from models.directions import load_direction
 from models.errors import UserError
-from models.inversion import STEPS, View, fit_offset, make_view
-from models.zoo import Generator, load_encoder, load_generator, load_picture_gradient
+from models.inversion import STEPS, View, fit_offset, make_view, sharpness
+from models.tuned_generator import TunedParts, TuningGradient, load_tuned_parts, load_tuning_gradient
+from models.zoo import Encoder, Generator, PictureGradient, load_encoder, load_generator, load_picture_gradient
 
-EDITS = ("smile", "mouth-open", "eyes-closed", "brows-up", "age", "gender", "yaw", "pitch")  # at strength 1
+EDITS = ("smile", "mouth-open", "eyes-closed", "brows-up", "age", "gender", "yaw", "pitch")
+STRENGTHS = (1, 2)
 NEUTRAL, SMILING = "_neutral", "_smiling"
-COLUMNS = ("photo", "encoder", "enrolled", "and smile=1", "another photo", "encoder", "enrolled")
+STAGES = ("encoder", "enrolled", "tuned")
+SHOWN = ("smile", "age")  # at strength 2, in the sheet
+COLUMNS = (
+    "photo",
+    *(f"{stage}{edit}" for stage in STAGES for edit in ("", *(f", {name}=2" for name in SHOWN))),
+    "another photo",
+    *STAGES,
+)
+LIPS = (13, 14)  # MediaPipe's inner lips, upper and lower
 
 
 class Lost(Exception):  # noqa: N818 - nothing is wrong with the program
@@ -39,9 +51,35 @@ class Lost(Exception):  # noqa: N818 - nothing is wrong with the program
 
 
 @dataclass(frozen=True)
-class Bench:
-    """What pictures are made and measured with."""
+class Person:
+    """Two photographs of a person, and the same two mirrored."""
 
+    straight: View
+    smiling: View
+    mirrored_straight: View
+    mirrored_smiling: View
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One way to a picture of a view: its latent and an offset, through a generator."""
+
+    generator: Generator
+    offset: F32
+
+    def picture(self, view: View, step: F32 | float = 0.0) -> U8:
+        """uint8 RGB [R, R, 3], with a step in W+ besides."""
+        return to_rgb(self.generator.synthesize(np.asarray(view.latent + self.offset + step, np.float32)))
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What people are enrolled and measured with."""
+
+    encoder: Encoder
+    gradient: PictureGradient
+    tuning: TuningGradient
+    parts: TunedParts
     generator: Generator
     meter: Meter
     identity: IdentityMeter
@@ -53,31 +91,85 @@ class Bench:
             raise Lost
         return Sample(rgb, measures, self.identity.embed(rgb, measures.detection.landmarks))
 
-    def picture(self, w_plus: F32) -> Sample:
-        """Generates and measures."""
-        return self.sample(to_rgb(self.generator.synthesize(w_plus)))
+    def view(self, rgb: U8) -> View:
+        """A photograph as the optimisation needs it."""
+        found = self.sample(rgb).measures.detection
+        return make_view(rgb, found.landmarks, self.encoder, self.gradient.size)
 
-    def person(self, straight: View, other: View, offset: F32) -> tuple[dict[str, float], list[U8]]:
-        """Figures of one person, and the pictures of `COLUMNS`."""
-        photo, second_photo = self.sample(to_rgb(straight.target)), self.sample(to_rgb(other.target))
-        before, after = self.picture(straight.latent), self.picture(straight.latent + offset)
-        second_before, second_after = self.picture(other.latent), self.picture(other.latent + offset)
+    def person(self, path: Path) -> Person:
+        """Reads the photographs of a person; `path` is that of the straight one."""
+        straight, smiling = (
+            read_photo(path.with_name(path.name.replace(NEUTRAL, kind))) for kind in (NEUTRAL, SMILING)
+        )
+        mirrored = (np.ascontiguousarray(rgb[:, ::-1]) for rgb in (straight, smiling))
+        return Person(*(self.view(rgb) for rgb in (straight, smiling, *mirrored)))
+
+    def distance(self, stage: Stage, view: View) -> float:
+        """Identity distance of a view and what a stage makes of it."""
+        photo, made = self.sample(to_rgb(view.target)), self.sample(stage.picture(view))
+        return identity_distance(photo.identity, made.identity)
+
+    def enrol(self, person: Person, steps: int) -> tuple[dict[str, Stage], dict[str, float]]:
+        """Fits the offset, then the last weights, to the straight photograph; returns the stages, and the times."""
+        started = time.perf_counter()
+        *_, fitted = fit_offset([person.straight], self.gradient, steps)
+        learned = time.perf_counter()
+        *_, tuned = tuning.fit_change([person.straight], fitted.offset, self.tuning)
+        seconds = {"seconds": learned - started, "tuning_seconds": time.perf_counter() - learned}
+        stages = (
+            Stage(self.generator, np.zeros_like(fitted.offset)),
+            Stage(self.generator, fitted.offset),
+            Stage(self.parts.generator(tuned.change), fitted.offset),
+        )
+        return dict(zip(STAGES, stages, strict=True)), seconds
+
+    def figures(self, stage: Stage, person: Person) -> tuple[dict[str, float], list[U8]]:
+        """Figures of a person at one stage, and pictures: as photographed, and with the edits `SHOWN`."""
+        photo, made = self.sample(to_rgb(person.straight.target)), self.sample(stage.picture(person.straight))
         figures = {
-            "identity_before": identity_distance(photo.identity, before.identity),
-            "identity": identity_distance(photo.identity, after.identity),
-            "landmarks_before": _landmark_error(photo, before),
-            "landmarks": _landmark_error(photo, after),
-            "other_identity_before": identity_distance(second_photo.identity, second_before.identity),
-            "other_identity": identity_distance(second_photo.identity, second_after.identity),
+            "identity": identity_distance(photo.identity, made.identity),
+            "identity_unseen": self.distance(stage, person.smiling),
+            "landmarks": _landmark_error(photo, made),
+            "sharpness": _sharpness(person.straight, made.rgb) / _sharpness(person.straight, photo.rgb),
         }
-        edited = {}
+        shown = []
         for name in EDITS:
-            step = load_direction(name).vector
-            plain, edited[name] = self.picture(straight.latent + step), self.picture(straight.latent + offset + step)
-            figures[f"effect_{name}_before"] = plain.measures.attribute(name) - before.measures.attribute(name)
-            figures[f"effect_{name}"] = edited[name].measures.attribute(name) - after.measures.attribute(name)
-        samples = (photo, before, after, edited["smile"], second_photo, second_before, second_after)
-        return figures, [sample.rgb for sample in samples]
+            for strength in STRENGTHS:
+                edited = self.sample(stage.picture(person.straight, strength * load_direction(name).vector))
+                figures[f"effect_{name}_{strength}"] = attribute(edited.measures, name) - attribute(
+                    made.measures, name
+                )
+                if name in SHOWN and strength == STRENGTHS[-1]:
+                    shown.append(edited.rgb)
+        return figures, [made.rgb, *shown]
+
+    def views(self, person: Person, offset: F32, steps: int) -> dict[str, dict[str, float]]:
+        """Identity distances of each view, by what the offset was fitted to; `offset` is of the straight view."""
+        sets = {
+            "straight and mirrored": [person.straight, person.mirrored_straight],
+            "straight and smiling": [person.straight, person.smiling],
+        }
+        offsets = {"straight": offset}
+        for name, views in sets.items():
+            *_, fitted = fit_offset(views, self.gradient, steps)
+            offsets[name] = fitted.offset
+        return {
+            name: {kind: self.distance(Stage(self.generator, fitted), view) for kind, view in vars(person).items()}
+            for name, fitted in offsets.items()
+        }
+
+
+def attribute(measures: Measures, name: str) -> float:
+    """The value of one of `EDITS`.
+
+    Mouth-open is the lips' distance, as a fraction of the eyes': MediaPipe's blendshape is nearly 0 until the mouth
+    is well open, so that a mouth that starts a little open gains more of it by the same movement.
+    """
+    if name != "mouth-open":
+        return measures.attribute(name)
+    landmarks = measures.detection.landmarks
+    upper, lower = landmarks[list(LIPS)]
+    return float(np.hypot(*(lower - upper))) / eye_distance(landmarks)
 
 
 def _landmark_error(photo: Sample, made: Sample) -> float:
@@ -87,9 +179,42 @@ def _landmark_error(photo: Sample, made: Sample) -> float:
     return float(distances.mean()) / eye_distance(landmarks)
 
 
-def kept(rows: Sequence[Mapping[str, float]], name: str) -> float:
-    """Share of a direction's effect that is left with the offset, over all people."""
-    return sum(row[f"effect_{name}"] for row in rows) / sum(row[f"effect_{name}_before"] for row in rows)
+def _sharpness(view: View, rgb: U8) -> float:
+    """Strength of the fine structure of the face in a picture such as the view's; see models.inversion.sharpness."""
+    return sharpness(View(view.latent, rgb.transpose(2, 0, 1)[None].astype(np.float32), view.weight))
+
+
+def kept(people: Sequence[Mapping[str, Mapping[str, float]]], name: str, strength: int, stage: str) -> float:
+    """Share of a direction's effect on the encoder's faces that is left at a stage, over all people."""
+    effect = f"effect_{name}_{strength}"
+    return sum(person[stage][effect] for person in people) / sum(person["encoder"][effect] for person in people)
+
+
+def print_tables(rows: Mapping[str, Mapping[str, dict[str, float]]], views: Sequence[Mapping[str, dict[str, float]]],
+                 engine: str) -> None:  # fmt: skip
+    """Prints medians and shares, and what more views bring."""
+    people = list(rows.values())
+    table = Table("median (worst)", *STAGES, title=f"{len(people)} people, {engine}")
+    for name in ("identity", "identity_unseen", "landmarks", "sharpness"):
+        worst = min if name == "sharpness" else max
+        cells = [[person[stage][name] for person in people] for stage in STAGES]
+        table.add_row(name.replace("_", ", "), *(f"{np.median(cell):.3f} ({worst(cell):.3f})" for cell in cells))
+    for name in ("seconds", "tuning_seconds"):
+        table.add_row(name.replace("_", ", "), f"{np.median([person['times'][name] for person in people]):.0f}")
+    for name in EDITS:
+        for strength in STRENGTHS:
+            shares = [f"{kept(people, name, strength, stage):.2f}" for stage in STAGES[1:]]
+            mean = float(np.mean([person["encoder"][f"effect_{name}_{strength}"] for person in people]))
+            table.add_row(f"share kept of {name}={strength}", f"(effect {mean:.2f})", *shares)
+    Console().print(table)
+    if views:
+        kinds = list(next(iter(views[0].values())))
+        table = Table("offset fitted to", *(kind.replace("_", ", ") for kind in kinds),
+                      title=f"identity distance, means of {len(views)} people")  # fmt: skip
+        for name in views[0]:
+            means = [float(np.mean([person[name][kind] for person in views])) for kind in kinds]
+            table.add_row(name, *(f"{mean:.3f}" for mean in means))
+        Console().print(table)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -97,6 +222,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m export enrol", description=__doc__)
     parser.add_argument("--photos", type=Path, required=True, help="folder of NAME_neutral.jpg and NAME_smiling.jpg")
     parser.add_argument("--people", type=int, default=12, help="how many of them, evenly picked")
+    parser.add_argument("--viewed", type=int, default=3, help="of how many of these more views are tried")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--out", type=Path, default=Path("runs/enrol"))
     args = parser.parse_args(argv)
@@ -105,40 +231,37 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"{args.photos} has no pictures NAME{NEUTRAL}.jpg; each needs a NAME{SMILING}.jpg beside it")
     paths = paths[:: max(1, len(paths) // args.people)][: args.people]
     args.out.mkdir(parents=True, exist_ok=True)
-    encoder, gradient = load_encoder(), load_picture_gradient()
-    rows: dict[str, dict[str, float]] = {}
+    gradient = load_picture_gradient()
+    rows: dict[str, dict[str, dict[str, float]]] = {}
+    views: list[dict[str, dict[str, float]]] = []
     pictures: list[list[U8]] = []
     with Meter() as meter:
-        bench = Bench(load_generator(gradient.size, precision="float32"), meter, IdentityMeter())
+        bench = Bench(
+            load_encoder(), gradient, load_tuning_gradient(), load_tuned_parts(),
+            load_generator(gradient.size, precision="float32"), meter, IdentityMeter(),
+        )  # fmt: skip
         for path in track(paths, "people"):
-            views = []
-            for name in (path, path.with_name(path.name.replace(NEUTRAL, SMILING))):
-                rgb = read_photo(name)
-                found = meter.measure(rgb)
-                if found is not None:
-                    views.append(make_view(rgb, found.detection.landmarks, encoder, gradient.size))
-            started, worked = time.perf_counter(), time.process_time()
-            *_, last = fit_offset(views[:1], gradient, args.steps)
-            seconds = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - worked}
             try:
-                figures, row = bench.person(views[0], views[1], last.offset)
-            except (Lost, IndexError):
+                person = bench.person(path)
+                stages, times = bench.enrol(person, args.steps)
+                measured = {name: bench.figures(stage, person) for name, stage in stages.items()}
+                more = len(views) < args.viewed
+                distances = bench.views(person, stages["enrolled"].offset, args.steps) if more else None
+            except Lost:
                 print(f"{path.name}: no face is found in one of its pictures")
                 continue
-            rows[path.stem] = {name: round(value, 4) for name, value in (figures | seconds).items()}
-            pictures.append(row)
+            rows[path.stem] = {name: figures for name, (figures, _) in measured.items()} | {"times": times}
+            if distances is not None:
+                views.append(distances)
+            made = [rgb for _, shown in measured.values() for rgb in shown]
+            others = [stage.picture(person.smiling) for stage in stages.values()]
+            pictures.append([to_rgb(person.straight.target), *made, to_rgb(person.smiling.target), *others])
             write_png(args.out / "enrolled.png", sheet(pictures, COLUMNS, 192))
-            (args.out / "enrolled.json").write_text(json.dumps(rows, indent=1) + "\n")
+            report = {"people": rows, "views": views}
+            (args.out / "enrolled.json").write_text(json.dumps(report, indent=1) + "\n")
     if not rows:
         raise UserError(f"no face is found in the pictures of {args.photos}")
-    table = Table("", "median", "worst", title=f"{len(rows)} people, {args.steps} steps, {gradient.engine.name}")
-    people = list(rows.values())
-    for name in (name for name in people[0] if not name.startswith("effect_")):
-        values = [row[name] for row in people]
-        table.add_row(name.replace("_", " "), f"{np.median(values):.3f}", f"{max(values):.3f}")
-    for name in EDITS:
-        table.add_row(f"share kept of {name}'s effect", f"{kept(people, name):.2f}", "")
-    Console().print(table)
+    print_tables(rows, views, f"{args.steps} steps, then {tuning.STEPS} of tuning, {gradient.engine.name}")
 
 
 if __name__ == "__main__":

@@ -8,23 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from live import people
+from live.learn import learn
 from live.loading import load_models, make_demo
 from live.loss_plot import plot
 from live.options import OneLineParser
 from live.source import Source, open_source
 from live.still import SUFFIXES, read_picture
 from models import registry
-from models.alignment import to_rgb
-from models.arrays import F32, U8
+from models.arrays import U8
 from models.errors import UserError
-from models.inversion import STEPS, View, fit_offset, make_view, sharpness
+from models.inversion import STEPS, View, make_view, sharpness
 from models.landmarker import Landmarker
 from models.latent import broadcast, mean_w
 from models.runtime import ENGINES
-from models.zoo import Encoder, Generator, PictureGradient, load_encoder, load_generator, load_picture_gradient
+from models.zoo import Encoder, load_encoder, load_picture_gradient
 
 MOST_VIEWS = 8
 CAMERA_VIEWS = 5  # one of each fifth of the time, the sharpest
@@ -41,6 +40,8 @@ class Request:
         photos: a picture or a folder of them, in place of the source; None = the source.
         seconds: of the source.
         steps: of the optimisation.
+        tune: whether the generator's last weights are changed for the person as well.
+        preview: whether a window shows how it comes along, where there is a display.
         engine: a name in models.runtime.ENGINES, or "auto".
         listing: list who is enrolled, and nothing else.
         delete: who to delete, and nothing else; None = enrol.
@@ -51,6 +52,8 @@ class Request:
     photos: Path | None
     seconds: float
     steps: int
+    tune: bool
+    preview: bool
     engine: str
     listing: bool
     delete: str | None
@@ -72,6 +75,14 @@ def parse(arguments: Sequence[str]) -> Request:
     parser.add_argument("--photos", type=Path, help="a picture or a folder of pictures of the person, not the source")
     parser.add_argument("--seconds", type=float, default=6.0, help="of the source to look at (default: %(default)g)")
     parser.add_argument("--steps", type=int, default=STEPS, help="more is nearer and takes longer (%(default)s)")
+    parser.add_argument(
+        "--tune",
+        action="store_true",
+        help="also change the generator's last layers for this person: nearer yet, at 256 px; some seconds more",
+    )
+    parser.add_argument(
+        "--no-preview", action="store_false", dest="preview", help="no window that shows how it comes along"
+    )
     parser.add_argument("--engine", choices=("auto", *ENGINES), default="auto")
     parser.add_argument("--list", action="store_true", dest="listing", help="list who is enrolled, and end")
     parser.add_argument("--delete", metavar="NAME", help="delete what was learned of a person, and end")
@@ -119,14 +130,16 @@ def run(request: Request, say: Callable[[str], None]) -> None:
     if not views:
         raise UserError("no face was found to enrol; face the camera in good light, or give other --photos")
     say(f"{len(views)} picture(s) of a face; {request.steps} steps on {gradient.engine.name}")
-    losses, offset = _fit(views, gradient, request.steps)
+    learned = learn(
+        views, gradient, steps=request.steps, tune=request.tune, engine=request.engine, preview=request.preview
+    )
     mean_face = broadcast(mean_w()[None])
     mean_loss = float(np.mean([gradient.at(mean_face, view.target, view.weight)[0] for view in views]))
     pictures = {
-        "loss.png": plot(f"{request.name}: how near the picture is", losses, len(views), mean_loss),
-        "pictures.png": compare(views, offset, load_generator(gradient.size, request.engine)),
+        "loss.png": plot(f"{request.name}: how near the picture is", learned.losses, len(views), mean_loss),
+        "pictures.png": learned.pictures,
     }
-    folder = people.save(request.name, offset, len(views), pictures)
+    folder = people.save(request.name, learned.offset, learned.change, len(views), pictures)
     say(f"enrolled as {request.name} in {folder}; now: ./run.sh --identity {request.name}")
 
 
@@ -177,24 +190,3 @@ def find_views(candidates: Sequence[Sequence[U8]], encoder: Encoder, size: int) 
             if faces:
                 views.append(max(faces, key=sharpness))
     return views
-
-
-def _fit(views: Sequence[View], gradient: PictureGradient, steps: int) -> tuple[list[float], F32]:
-    """The loss of every step, and the offset, behind a progress bar."""
-    losses: list[float] = []
-    columns = (TextColumn("learning"), BarColumn(), TextColumn("loss {task.fields[loss]:.2f}"), TimeRemainingColumn())
-    with Progress(*columns) as progress:
-        task = progress.add_task("", total=steps, loss=0.0)
-        for step in fit_offset(views, gradient, steps):
-            losses.append(step.loss)
-            progress.update(task, completed=step.number, loss=float(np.mean(losses[-len(views) :])))
-    return losses, step.offset
-
-
-def compare(views: Sequence[View], offset: F32, generator: Generator) -> U8:
-    """The pictures, what the encoder alone makes of them, and with the offset: a row each, uint8 RGB."""
-    rows = []
-    for view in views:
-        made = [to_rgb(generator.synthesize(latent)) for latent in (view.latent, view.latent + offset)]
-        rows.append(np.hstack([to_rgb(view.target), *made]))
-    return np.vstack(rows)

@@ -14,6 +14,7 @@ from live import people
 from live.demo import DemoSource
 from live.effects import DeformLoop, DeformSpec, DirectionEffect, EffectStack
 from live.options import Options
+from live.people import Enrolment
 from live.pipeline import Pipeline
 from live.priority import step_back
 from live.render import MODES, UNEDITED, make_mode
@@ -24,11 +25,11 @@ from live.worker import SynthesisWorker
 from models import pair as pairs
 from models import registry
 from models.alignment import to_rgb
-from models.arrays import F32
 from models.directions import Directions
 from models.errors import UserError
 from models.generated_landmarks import LandmarkDetector, agree
 from models.pair import Pair, read_pair
+from models.tuned_generator import load_tuned_parts
 from models.zoo import (
     SIZES,
     Encoder,
@@ -153,8 +154,8 @@ def _choose(
     return detector
 
 
-def load_offsets(options: Options) -> dict[int, F32]:
-    """What the encoder misses of the people who were enrolled, by place.
+def load_people(options: Options) -> dict[int, Enrolment]:
+    """Who was enrolled, by place.
 
     Raises:
         UserError: somebody is not enrolled, or was with other networks; or other networks are asked for.
@@ -164,19 +165,22 @@ def load_offsets(options: Options) -> dict[int, F32]:
             "--identity goes with the default generator and encoder alone: enrolling needs the gradient graph, "
             "which an exported generator has not; leave out --identity, or --generator and --encoder"
         )
-    return {place: people.load(name).offset for place, name in options.identities}
+    return {place: people.load(name) for place, name in options.identities}
 
 
 def make_synthesizer(
-    models: Models, effects: EffectStack, timings: Timings, offsets: Mapping[int, F32] = MappingProxyType({})
+    models: Models, effects: EffectStack, timings: Timings, enrolled: Mapping[int, Enrolment] = MappingProxyType({})
 ) -> Synthesizer:
     """What turns tracked faces into what a mode draws."""
+    changes = {place: person.change for place, person in enrolled.items() if person.change is not None}
+    parts = load_tuned_parts(models.engine, threads=models.threads) if changes else None
     return Synthesizer(
         encoder=models.encoder,
         load_generator=models.generator_of,
         effects=effects,
         timings=timings,
-        offsets=offsets,
+        offsets={place: person.offset for place, person in enrolled.items()},
+        tuned={} if parts is None else {place: parts.generator(change) for place, change in changes.items()},
     )
 
 

@@ -15,13 +15,13 @@ import cv2
 import numpy as np
 import platformdirs
 
-from models import registry, zoo
+from models import registry, tuned_generator, zoo
 from models.arrays import F32, U8
 from models.errors import UserError
 from models.latent import LAYERS, STYLE_DIM
 from models.npy import load_npz
 
-VERSION = 1
+VERSION = 2
 FILE = "identity.npz"
 _MOST_BYTES = 1 << 20
 _NAME = re.compile(r"\w[\w-]{0,39}")  # a folder's name on every system, and no path
@@ -34,12 +34,14 @@ class Enrolment:
     Attributes:
         name: what the user calls them.
         offset: float32 [1, 18, 512], to be added to the encoder's latent of their face.
+        change: float32 [1, P], of the generator's last weights, see models.tuned_generator; None = not tuned.
         views: how many pictures it was fitted to.
         created: local time, as YYYY-MM-DD HH:MM.
     """
 
     name: str
     offset: F32
+    change: F32 | None
     views: int
     created: str
 
@@ -67,12 +69,13 @@ def enrolled() -> list[str]:
     return sorted(path.parent.name for path in people_folder().glob(f"*/{FILE}"))
 
 
-def save(name: str, offset: F32, views: int, pictures: Mapping[str, U8]) -> Path:
+def save(name: str, offset: F32, change: F32 | None, views: int, pictures: Mapping[str, U8]) -> Path:
     """Writes an enrolment, in place of one of that name.
 
     Args:
         name: see `check_name`.
         offset: see `Enrolment`.
+        change: likewise; it is kept in float16.
         views: likewise.
         pictures: to keep beside it, uint8 [H, W, 3] RGB by file name.
 
@@ -95,6 +98,7 @@ def save(name: str, offset: F32, views: int, pictures: Mapping[str, U8]) -> Path
                 created=np.array(f"{datetime.now():%Y-%m-%d %H:%M}"),
                 views=np.array(views),
                 offset=offset,
+                change=np.zeros((1, 0), np.float16) if change is None else change.astype(np.float16),
             )
             for file, rgb in pictures.items():
                 _, png = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
@@ -121,14 +125,17 @@ def load(name: str) -> Enrolment:
         raise UserError(f"nobody is enrolled as {name!r} (enrolled: {known}); first: ./run.sh enrol --name {name}")
     arrays = load_npz(path, max_bytes=_MOST_BYTES)
     again = f"enrol again: ./run.sh enrol --name {name}"
-    if not {"version", "networks", "created", "views", "offset"} <= arrays.keys():
+    if not {"version", "networks", "created", "views", "offset", "change"} <= arrays.keys():
         raise UserError(f"{path} is not an enrolment; {again}")
     if int(arrays["version"]) != VERSION or str(arrays["networks"]) != _networks():
         raise UserError(f"{name!r} was enrolled with another generator, encoder or version of this program; {again}")
-    offset = arrays["offset"]
-    if offset.shape != (1, LAYERS, STYLE_DIM) or offset.dtype != np.float32 or not np.isfinite(offset).all():
+    offset, change = arrays["offset"], arrays["change"]
+    whole = offset.shape == (1, LAYERS, STYLE_DIM) and change.shape in ((1, 0), (1, tuned_generator.LENGTH))
+    typed = offset.dtype == np.float32 and change.dtype == np.float16
+    if not (whole and typed and np.isfinite(offset).all() and np.isfinite(change).all()):
         raise UserError(f"{path} is damaged; {again}")
-    return Enrolment(name, offset, int(arrays["views"]), str(arrays["created"]))
+    tuned = change.astype(np.float32) if change.size else None
+    return Enrolment(name, offset, tuned, int(arrays["views"]), str(arrays["created"]))
 
 
 def delete(name: str) -> Path:
@@ -148,5 +155,6 @@ def delete(name: str) -> Path:
 
 
 def _networks() -> str:
-    """Hashes of the generator's weights and of the encoder: an offset means nothing to others."""
-    return f"{registry.artefacts()['synthesis-bin'].sha256} {zoo.sha256(zoo.SHIPPED / 'encoder.onnx')}"
+    """Hashes of the generator's weights, of the encoder and of the tuned back: to others the arrays mean nothing."""
+    ours = (zoo.sha256(path) for path in (zoo.SHIPPED / "encoder.onnx", tuned_generator.BACK))
+    return " ".join([registry.artefacts()["synthesis-bin"].sha256, *ours])

@@ -20,13 +20,14 @@ from live.loading import (
     Models,
     load_effects,
     load_models,
-    load_offsets,
+    load_people,
     make_demo,
     make_pipeline,
     make_synthesizer,
 )
 from live.observer import Observer
 from live.options import Options, is_file_output
+from live.people import Enrolment
 from live.recorder import Recorder
 from live.report import ModelInfo, Report, StartUp, describe_machine
 from live.screen import Screen
@@ -40,6 +41,7 @@ from live.worker import SynthesisWorker
 from models import registry
 from models.pair import read_pair
 from models.runtime import Engine
+from models.tuned_generator import SIZE as TUNED_SIZE
 from models.zoo import LandmarkRegressor
 
 ENDLESS_SECONDS = 10.0  # of a recording that would never end by itself
@@ -83,7 +85,7 @@ def run(
     """
     options = resolve_outputs(options, say)
     pair = read_pair(options.generator, options.encoder, options.size)
-    effects, offsets = load_effects(options, pair), load_offsets(options)
+    effects, enrolled = load_effects(options, pair), load_people(options)
     by_clock = options.live or _runs_by_clock(options)
 
     @cache
@@ -113,7 +115,10 @@ def run(
         timings = Timings()
         fps = None if source.live else source.fps
         tracker = opened.enter_context(FaceTracker(models.landmarker, fps=fps, max_faces=options.faces))
-        synthesizer = make_synthesizer(models, effects, timings, offsets)
+        synthesizer = make_synthesizer(models, effects, timings, enrolled)
+        for person in enrolled.values():
+            if person.change is not None:
+                say(_describe_tuned(person, models.generator.size))
         # Of a recording every frame is to have its own synthesis, however long that takes.
         worker = opened.enter_context(SynthesisWorker(synthesizer)) if source.live else None
         pipeline = make_pipeline(
@@ -205,6 +210,11 @@ def _describe(engine: Engine) -> str:
     passed_over = ", ".join(note.partition(":")[0] for note in engine.notes)
     absent = f" (not available here: {passed_over}; the doctor says why)" if passed_over else ""
     return "; ".join([f"{engine.name}{absent}", *engine.remarks])
+
+
+def _describe_tuned(person: Enrolment, size: int) -> str:
+    elsewhere = "" if size == TUNED_SIZE else f" at {TUNED_SIZE} px alone: at {size} px it is as it was"
+    return f"{person.name} has layers of the generator tuned for them{elsewhere}"
 
 
 def _endless(options: Options) -> bool:

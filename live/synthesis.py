@@ -71,6 +71,7 @@ class Synthesizer:
         effects: edit W+.
         timings: takes each stage's time.
         offsets: what the encoder misses of the person at a place, float32 [1, 18, 512]; see models.inversion.
+        tuned: the generator that draws the person at a place, instead of that of its size.
 
     Attributes:
         runs: syntheses that took a generator; a face at rest or unedited takes none.
@@ -84,10 +85,12 @@ class Synthesizer:
         effects: EffectStack,
         timings: Timings,
         offsets: Mapping[int, F32] = MappingProxyType({}),
+        tuned: Mapping[int, Generator] = MappingProxyType({}),
     ) -> None:
         self.runs = 0
         self._encoder = encoder
         self._offsets = offsets
+        self._tuned = tuned
         self._load_generator = load_generator
         self._generators: dict[int, Generator] = {}
         self._effects = effects
@@ -123,7 +126,7 @@ class Synthesizer:
         if past is not None and _is_same(past, request, edited, thumbnail, self._encoder.space.std_w):
             return past.made
         with self._timings.measure("synthesize"):
-            generator = self._generator(request.size)
+            generator = self._generator(request.size, track.place)
             made = mode.make(Inversion(request.frame, track, crop, state.value, edited), generator)
         self.runs += 1
         self._past[track.face_id] = _Past(made, mode, request.size, edited, thumbnail)
@@ -133,7 +136,10 @@ class Synthesizer:
         """Whether the effects leave this face alone."""
         return self._effects.edit(self._probe, t, place) is self._probe
 
-    def _generator(self, size: int) -> Generator:
+    def _generator(self, size: int, place: int) -> Generator:
+        tuned = self._tuned.get(place)
+        if tuned is not None and tuned.size == size:
+            return tuned
         if size not in self._generators:
             self._generators[size] = self._load_generator(size)
         return self._generators[size]

@@ -7,8 +7,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+
+from models.arrays import U8
 
 SCREEN_SIZE = (1280, 800)
 NEEDED = ("Xvfb", "xdotool", "openbox", "import", "xprop", "xwininfo")
@@ -51,3 +56,11 @@ def display() -> Iterator[str]:
 def xdotool(*arguments: str) -> str:
     done = subprocess.run(["xdotool", *arguments], capture_output=True, text=True, timeout=WAIT, check=False)
     return done.stdout.strip()
+
+
+def screenshot(path: Path) -> U8:
+    """What the focused window shows, uint8 RGB [H, W, 3]."""
+    subprocess.run(["import", "-window", xdotool("getactivewindow"), str(path)], check=True, timeout=WAIT)
+    bgr = cv2.imread(str(path))
+    assert bgr is not None
+    return np.ascontiguousarray(bgr[:, :, ::-1], np.uint8)

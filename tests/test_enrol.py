@@ -25,7 +25,8 @@ from models.errors import UserError
 from models.inversion import View, face_weight, fit_offset, make_view
 from models.landmarker import Landmarker
 from models.latent import std_w
-from models.zoo import load_encoder, load_generator, load_landmark_regressor, load_picture_gradient
+from models.tuned_generator import LENGTH, load_tuned_parts
+from models.zoo import Generator, load_encoder, load_generator, load_landmark_regressor, load_picture_gradient
 
 
 @pytest.fixture(autouse=True)
@@ -44,9 +45,9 @@ def some_offset() -> F32:
     return 0.3 * std_w() * np.random.default_rng(1).standard_normal((1, 18, 512)).astype(np.float32)
 
 
-def save(name: str, offset: F32 | None = None) -> Path:
+def save(name: str, offset: F32 | None = None, change: F32 | None = None) -> Path:
     return people.save(
-        name, some_offset() if offset is None else offset, 1, {"loss.png": np.zeros((4, 4, 3), np.uint8)}
+        name, some_offset() if offset is None else offset, change, 1, {"loss.png": np.zeros((4, 4, 3), np.uint8)}
     )
 
 
@@ -86,6 +87,24 @@ def test_what_is_saved_is_what_is_loaded() -> None:
     assert {path.name for path in folder.iterdir()} == {"identity.npz", "loss.png"}
     np.testing.assert_array_equal(people.load("me").offset, offset)
     assert people.enrolled() == ["me"]
+
+
+def test_what_was_tuned_comes_back_to_three_digits() -> None:
+    save("me")
+    assert people.load("me").change is None
+    change = 0.1 * np.random.default_rng(2).standard_normal((1, LENGTH)).astype(np.float32)
+    folder = save("me", change=change)
+    loaded = people.load("me").change
+    assert loaded is not None
+    np.testing.assert_allclose(loaded, change, rtol=1e-3, atol=1e-4)
+    assert (folder / people.FILE).stat().st_size < 400_000
+
+
+@pytest.mark.parametrize("change", [np.zeros((1, 5), np.float32), np.full((1, LENGTH), np.inf, np.float32)])
+def test_a_change_of_other_weights_is_refused(change: F32) -> None:
+    save("me", change=change)
+    with pytest.raises(UserError, match="damaged; enrol again"):
+        people.load("me")
 
 
 def test_enrolling_again_replaces_and_leaves_nothing_behind() -> None:
@@ -163,15 +182,23 @@ def test_pictures_without_a_face_enrol_nobody(tmp_path: Path, capsys: pytest.Cap
 
 
 @pytest.mark.slow
-def test_a_photograph_is_enrolled_by_the_command(tmp_path: Path, astronaut: U8) -> None:
+def test_a_photograph_is_enrolled_by_the_command(
+    tmp_path: Path, astronaut: U8, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     cv2.imwrite(str(photos / "face.png"), cv2.cvtColor(astronaut, cv2.COLOR_RGB2BGR))
-    assert main(["enrol", "--name", "me", "--photos", str(photos), "--steps", "3"]) == 0
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.setattr("models.tuning.STEPS", 3)
+    assert main(["enrol", "--name", "me", "--photos", str(photos), "--steps", "3", "--tune"]) == 0
     person = people.load("me")
     assert person.views == 1
     assert np.abs(person.offset).max() > 0
-    assert read_picture(people.people_folder() / "me" / "pictures.png").shape == (256, 768, 3)
+    assert person.change is not None
+    assert np.abs(person.change).max() > 0
+    assert read_picture(people.people_folder() / "me" / "pictures.png").shape == (256, 4 * 256, 3)
+    assert main(["--identity", "me", "--source", str(photos / "face.png"), "--output", "null", "--frames", "2"]) == 0
+    assert "me has layers of the generator tuned for them\n" in capsys.readouterr().out
 
 
 def test_of_a_clip_the_sharpest_face_of_each_stretch_is_taken(carphone: Path) -> None:
@@ -218,13 +245,14 @@ def test_the_mirror_adds_the_offset_to_the_face_it_is_for(astronaut: U8) -> None
         (found,) = landmarker.detect(astronaut)
     mode, generator, encoder = make_mode("portrait", load_landmark_regressor()), load_generator(256), load_encoder()
 
-    def portrait(offsets: dict[int, F32]) -> F32:
+    def portrait(offsets: dict[int, F32], tuned: dict[int, Generator] | None = None) -> F32:
         maker = Synthesizer(
             encoder=encoder,
             load_generator=lambda _: generator,
             effects=EffectStack([]),
             timings=Timings(),
             offsets=offsets,
+            tuned=tuned or {},
         )
         track = FaceTrack(found.landmarks, found.blendshapes, found.pose, 3, found.score)
         return np.asarray(maker.make(Request(Frame(astronaut, 0, 0.0), (track,), 0.0, mode, 256)).made[3])
@@ -232,3 +260,8 @@ def test_the_mirror_adds_the_offset_to_the_face_it_is_for(astronaut: U8) -> None
     bare, other, mine = portrait({}), portrait({1: some_offset()}), portrait({0: some_offset()})
     np.testing.assert_array_equal(bare, other)
     assert float(np.abs(mine - bare).mean()) > 0.02
+    parts = load_tuned_parts()
+    as_it_was, changed = (parts.generator(np.full((1, LENGTH), size, np.float32)) for size in (0.0, 0.05))
+    np.testing.assert_array_equal(portrait({}, {1: changed}), bare)
+    assert float(np.abs(portrait({}, {0: as_it_was}) - bare).mean()) < 0.02
+    assert float(np.abs(portrait({}, {0: changed}) - bare).mean()) > 0.02

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("dlib", reason="the train extra is not installed")
 
-from export.enrol_report import kept, main
+from export.enrol_report import attribute, kept, main
+from export.measure import Meter, eye_distance
+from models.arrays import U8
 from models.errors import UserError
 
 pytestmark = pytest.mark.train
 
 
 def test_what_is_kept_of_an_effect_is_a_share_of_all_of_it() -> None:
-    rows = [
-        {"effect_smile_before": 0.6, "effect_smile": 0.6},
-        {"effect_smile_before": 0.2, "effect_smile": 0.0},  # hardly smiled before either: it counts for little
-    ]
-    assert kept(rows, "smile") == pytest.approx(0.75)
+    effects = [(0.6, 0.6), (0.2, 0.0)]  # the second hardly smiled before either: it counts for little
+    people = [{"encoder": {"effect_smile_2": bare}, "tuned": {"effect_smile_2": left}} for bare, left in effects]
+    assert kept(people, "smile", 2, "tuned") == pytest.approx(0.75)
+
+
+def test_an_open_mouth_is_told_by_the_lips(astronaut: U8) -> None:
+    with Meter() as meter:
+        measures = meter.measure(astronaut)
+    assert measures is not None
+    landmarks = measures.detection.landmarks.copy()
+    landmarks[13], landmarks[14] = (0.0, 10.0), (0.0, 10.0 + 0.25 * eye_distance(landmarks))
+    opened = replace(measures, detection=replace(measures.detection, landmarks=landmarks))
+    assert attribute(opened, "mouth-open") == pytest.approx(0.25, rel=1e-4)
+    assert attribute(opened, "smile") == measures.attribute("smile")
 
 
 def test_a_folder_without_pairs_is_told_what_is_expected(tmp_path: Path) -> None:
@@ -30,7 +42,10 @@ def test_a_folder_without_pairs_is_told_what_is_expected(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_people_come_nearer(faces_dir: Path, tmp_path: Path) -> None:
-    main(["--photos", str(faces_dir), "--people", "1", "--steps", "40", "--out", str(tmp_path)])
-    (row,) = json.loads((tmp_path / "enrolled.json").read_text()).values()
-    assert row["identity"] < 0.9 * row["identity_before"]
-    assert row["effect_smile"] > 0.7 * row["effect_smile_before"]
+    main(["--photos", str(faces_dir), "--people", "1", "--viewed", "1", "--steps", "40", "--out", str(tmp_path)])
+    report = json.loads((tmp_path / "enrolled.json").read_text())
+    (person,), (views,) = report["people"].values(), report["views"]
+    assert person["enrolled"]["identity"] < 0.9 * person["encoder"]["identity"]
+    assert person["tuned"]["identity"] < person["enrolled"]["identity"]
+    assert person["enrolled"]["effect_smile_1"] > 0.7 * person["encoder"]["effect_smile_1"]
+    assert views["straight and smiling"]["smiling"] < views["straight"]["smiling"]

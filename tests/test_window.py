@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -19,7 +18,7 @@ from live.sink import open_sink
 from live.window import Window, key_name
 from models.arrays import U8
 from models.errors import UserError
-from tests.desktop import SCREEN_SIZE, WAIT, needs_x, xdotool
+from tests.desktop import SCREEN_SIZE, WAIT, needs_x, screenshot, xdotool
 from tests.pictures import SCREEN, assert_close
 
 SIZE = (640, 480)
@@ -63,14 +62,6 @@ def window_state() -> str:
         return ""
     shown = subprocess.run(["xprop", "-id", focused, "_NET_WM_STATE"], capture_output=True, text=True, check=False)
     return shown.stdout
-
-
-def screenshot(path: Path) -> U8:
-    """What the focused window shows, uint8 RGB [H, W, 3]."""
-    subprocess.run(["import", "-window", xdotool("getactivewindow"), str(path)], check=True, timeout=WAIT)
-    bgr = cv2.imread(str(path))
-    assert bgr is not None
-    return np.ascontiguousarray(bgr[:, :, ::-1], np.uint8)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,53 @@
+"""Shows how a fit comes along: the picture, and beside it what the generator makes of it so far."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+import numpy as np
+
+from live.frame import Frame
+from live.window import Window, missing_display
+from models.alignment import to_rgb
+from models.arrays import F32
+from models.zoo import Generator
+
+EVERY = 1.0  # seconds from one drawing to the next: each takes a generator pass from the fit
+
+
+class Preview:
+    """A window where there is a display, and nothing where there is none.
+
+    Args:
+        target: float32 [1, 3, R, R], RGB in [-1, 1].
+        wanted: False = no window, display or not.
+    """
+
+    def __init__(self, target: F32, *, wanted: bool = True) -> None:
+        self._target = to_rgb(target)
+        height, width = self._target.shape[:2]
+        shown = wanted and missing_display() is None
+        self._window = Window(size=(2 * width, height), title="morphcam enrol") if shown else None
+        self._drawn = -EVERY
+
+    def show(self, generator: Generator, w_plus: F32) -> None:
+        """Draws the picture of W+ [1, 18, 512] if it is time to; a window that the user closed stays closed."""
+        if self._window is None or self._window.closed:
+            return
+        now = time.monotonic()
+        if now - self._drawn >= EVERY:
+            self._drawn = now
+            self._window.send(
+                Frame(np.hstack([self._target, to_rgb(generator.synthesize(w_plus))]), 0, time.perf_counter())
+            )
+        self._window.poll_key()
+
+    def __enter__(self) -> Preview:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._window is not None:
+            self._window.close()
