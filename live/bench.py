@@ -73,7 +73,8 @@ def parse(arguments: Sequence[str]) -> Bench:
     """
     parser = OneLineParser(prog="python -m live bench", description=__doc__, allow_abbrev=False)
     option = parser.add_argument
-    option("what", choices=("live",), help="what to measure: the running application")
+    what = "what to measure: the running application, or the networks (which has its own --help: bench models -h)"
+    option("what", choices=("live", "models"), help=what)
     option("--source", type=Path, metavar="CLIP", help="a video file instead of the clip that is made for it")
     option("--modes", nargs="+", choices=tuple(MODES), default=tuple(MODES), help="default: all")
     option("--sizes", nargs="+", type=int, choices=SIZES, default=(256, 512), help="default: 256 512")
@@ -82,6 +83,8 @@ def parse(arguments: Sequence[str]) -> Bench:
     option("--out", type=Path, required=True, metavar="DIR", help="folder for bench.json and bench.png")
     option("--debug", action="store_true", help="show the traceback of an error")
     given = parser.parse_args(arguments)
+    if given.what == "models":
+        raise UserError("models must come first: bench models, then its options")
     if not (math.isfinite(given.seconds) and given.seconds >= 1):
         raise UserError(f"--seconds {given.seconds:g}: must be a number of 1 or more")
     if given.source is not None:

@@ -20,7 +20,7 @@ from models.engine import Engine, Precision, Run, Unavailable
 from models.errors import UserError
 from models.tensorrt_run import open_tensorrt
 
-__all__ = ["ENGINES", "Engine", "Precision", "Run", "Unavailable", "load_engine"]
+__all__ = ["ENGINES", "Engine", "Precision", "Run", "Unavailable", "load_engine", "open_engine"]
 
 TENSORRT, CUDA = "TensorrtExecutionProvider", "CUDAExecutionProvider"
 
@@ -131,6 +131,28 @@ ENGINES: dict[str, Callable[..., Engine]] = {
 }
 
 
+def open_engine(
+    path: Path,
+    engine: str,
+    precision: Precision = "auto",
+    *,
+    batch: int = 1,
+    threads: int = 0,
+    cache: Path | None = None,
+) -> Engine:
+    """Loads a network into one engine of `ENGINES` and runs it once; see `load_engine`.
+
+    Raises:
+        Unavailable: the engine does not run it here; the message says why, in a line.
+    """
+    try:
+        loaded = ENGINES[engine](path, precision=precision, batch=batch, threads=threads, cache=cache)
+        loaded({key: np.zeros(shape, np.float32) for key, shape in loaded.inputs.items()})
+    except (Unavailable, RuntimeError) as error:  # OpenVINO reports a broken file as RuntimeError
+        raise Unavailable(" ".join(str(error).split())[:200]) from error
+    return loaded
+
+
 def load_engine(
     path: Path,
     engine: str = "auto",
@@ -163,10 +185,9 @@ def load_engine(
         quantised = int8 if name == "openvino" and precision == "auto" else None
         graph, chosen = (path, precision) if quantised is None else (quantised, "int8")
         try:
-            loaded = ENGINES[name](graph, precision=chosen, batch=batch, threads=threads, cache=cache)
-            loaded({key: np.zeros(shape, np.float32) for key, shape in loaded.inputs.items()})
-        except (Unavailable, RuntimeError) as error:  # OpenVINO reports a broken file as RuntimeError
-            notes.append(f"{name}: {' '.join(str(error).split())[:200]}")
+            loaded = open_engine(graph, name, chosen, batch=batch, threads=threads, cache=cache)
+        except Unavailable as error:
+            notes.append(f"{name}: {error}")
             continue
         return Engine(loaded.name, loaded.inputs, loaded.run, tuple(notes), loaded.remarks)
     raise UserError(f"no engine runs {path.name} ({'; '.join(notes)}); try --engine auto, or ./run.sh doctor")

@@ -193,7 +193,7 @@ def _compile(library: Library, graph: onnx_graph.OnnxGraph, key: EngineKey, timi
     if key.precision == "float16":
         config.set_flag(trt.BuilderFlag.FP16)
     _add_profile(builder, config, network, key.batch)
-    cache = _attach_timing_cache(config, timing)
+    cache = None if library.name == PORTABLE else _attach_timing_cache(config, timing)  # which times nothing
     computes = _computes(trt, network, key.precision)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
@@ -225,10 +225,7 @@ def _add_profile(builder: Any, config: Any, network: Any, batch: BatchProfile) -
 
 
 def _attach_timing_cache(config: Any, path: Path) -> Any:  # noqa: ANN401 - TensorRT's
-    """The cache, filled with what `path` holds; TensorRT itself refuses one of another GPU or version.
-
-    A cache that it refuses is left out and written anew. None: this TensorRT has no such cache.
-    """
+    """The cache, filled with what `path` holds; empty where TensorRT refuses that. None: it refuses any."""
     known = path.read_bytes() if path.is_file() else b""
     for content in (known, b""):
         cache = config.create_timing_cache(content)

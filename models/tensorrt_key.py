@@ -212,7 +212,7 @@ def _flat(key: EngineKey) -> dict[str, str]:
     return {name: value or "none" for name, value in {**environment, **own}.items()}
 
 
-def _strings(content: dict[str, object]) -> dict[str, str]:
-    if not all(isinstance(value, str) for value in content.values()):
-        raise ValueError("not a string")
-    return content  # type: ignore[return-value]  # just checked
+def _strings(content: object) -> dict[str, str]:
+    if not (isinstance(content, dict) and all(isinstance(value, str) for value in content.values())):
+        raise ValueError("not a table of strings")
+    return content

@@ -45,8 +45,8 @@ def open_tensorrt(path: Path, *, precision: Precision, batch: int, threads: int,
     """
     del threads
     library = tensorrt_build.load_library()
-    tensorrt_build.check_precision(library, precision)
     cuda_device.find_gpu()  # before minutes are spent on an engine that cannot run
+    tensorrt_build.check_precision(library, precision)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) if cache is None else cache / FOLDER
         if path.suffix == tensorrt_key.SUFFIX:
