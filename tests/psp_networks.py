@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -45,3 +47,21 @@ def crops(count: int = 1) -> torch.Tensor:
     """RGB float32 [count, 3, 64, 64] in [-1, 1]."""
     values = np.random.default_rng(1).random((count, 3, SIZE, SIZE)) * 2 - 1
     return torch.tensor(values, dtype=torch.float32)
+
+
+def options(kind: str) -> dict[str, Any]:
+    """What lies under `opts`: a part of what the published files have."""
+    return {
+        **{"dataset_type": "ffhq_encode", "encoder_type": kind, "start_from_latent_avg": True, "output_size": 64},
+        **{"learning_rate": 1e-4, "max_steps": 500_000, "stylegan_weights": "stylegan2.pt", "device": "cuda:0"},
+        **{"checkpoint_path": None, "progressive_steps": [0, 20_000, 22_000], "betas": (0.9, 0.999), "lr": {"w": -1}},
+    }
+
+
+def published(net: StyleEncoder, kind: str) -> dict[str, Any]:
+    """A checkpoint as pSp and e4e save it: an encoder, a generator, the mean latent and the options."""
+    state = net.state_dict()
+    mean = state.pop("latent_avg")
+    named = {f"encoder.{name}": tensor for name, tensor in state.items()}
+    decoder = {"decoder.input.input": torch.zeros(1, 4, 4, 4), "decoder.style.1.weight": torch.zeros(4, 4)}
+    return {"state_dict": named | decoder, "opts": options(kind), "latent_avg": mean}

@@ -21,7 +21,7 @@ from export.checkpoints.psp import EncoderCheckpoint, load_encoder, read_encoder
 from models import artefact
 from models.errors import UserError
 from models.networks.psp_encoder import StyleEncoder
-from tests.psp_networks import LAYERS, SIZE, STYLE_DIM, TINY, crops, tiny
+from tests.psp_networks import LAYERS, SIZE, STYLE_DIM, TINY, crops, published, tiny
 
 pytestmark = pytest.mark.train
 
@@ -31,24 +31,6 @@ State = dict[str, Any]
 
 def read(path: Path) -> EncoderCheckpoint:
     return read_encoder(path, backbone=TINY, size=SIZE)
-
-
-def options(kind: str) -> dict[str, Any]:
-    """What lies under `opts`: a part of what the published files have."""
-    return {
-        **{"dataset_type": "ffhq_encode", "encoder_type": kind, "start_from_latent_avg": True, "learn_in_w": False},
-        **{"learning_rate": 1e-4, "max_steps": 500_000, "stylegan_weights": "stylegan2.pt", "device": "cuda:0"},
-        **{"checkpoint_path": None, "progressive_steps": [0, 20_000, 22_000], "betas": (0.9, 0.999), "lr": {"w": -1}},
-    }
-
-
-def published(net: StyleEncoder, kind: str) -> dict[str, Any]:
-    """A checkpoint as pSp and e4e save it: an encoder, a generator, the mean latent and the options."""
-    state = net.state_dict()
-    mean = state.pop("latent_avg")
-    named = {f"encoder.{name}": tensor for name, tensor in state.items()}
-    decoder = {"decoder.input.input": torch.zeros(1, 4, 4, 4), "decoder.style.1.weight": torch.zeros(4, 4)}
-    return {"state_dict": named | decoder, "opts": options(kind), "latent_avg": mean}
 
 
 @pytest.fixture
@@ -62,7 +44,6 @@ def e4e() -> tuple[StyleEncoder, dict[str, Any]]:
 def test_a_file_gives_the_network_it_was_saved_from(tmp_path: Path, kind: str, zipped: bool) -> None:
     net = tiny(kind)
     content = published(net, kind)
-    content["opts"]["output_size"] = 64
     path = tmp_path / "encoder.pt"
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
     checkpoint = read(path)
