@@ -17,7 +17,7 @@ from models.landmarker import Landmarker
 _LARGEST = 384  # pixels a side that are looked at: of a face in FFHQ's square the landmarker sees no more
 
 # Of the distance of the eyes, on average over all points. On 24 faces of the default generator the regressor and the
-# detector agreed to 0.6 to 1.6%, on its mean face to 0.8%; on faces of other proportions, such as drawings, they cannot.
+# detector agreed to 0.6 to 1.6%, on its mean face to 0.8%; on faces of other proportions (drawings) they cannot.
 _AGREE = 0.02
 _EYES = (33, 263)  # outer corners
 

@@ -21,6 +21,8 @@ from models.runtime import Engine, load_engine
 from models.zoo import SIZES, Encoder, Generator, Mapping, engine_cache
 
 DEFAULT_SIZE = 256
+_TRIED = 64  # z whose W is compared with the generator's statistics: their mean is off by 0.13 standard deviations
+_MEAN_OFF = 0.5  # as much as is taken for that; of another network it is about 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,16 +136,19 @@ def load_mapping(pair: Pair, path: Path, engine: str = "auto") -> Mapping:
     """The mapping network beside an exported generator.
 
     Raises:
-        UserError: it is broken, does not run, or is another generator's.
+        UserError: it is broken, does not run, or leads into another W.
     """
     manifest = find(path, "mapping")
-    assert pair.generator is not None
-    if manifest.style_dim != pair.space.style_dim or manifest.source.sha256 != pair.generator.source.sha256:
-        raise UserError(
-            f"{manifest.graph} is not the mapping network of {pair.generator.file}: it was made from "
-            f"{manifest.source.file}, that from {pair.generator.source.file}; export both from one file, or remove it"
-        )
-    return Mapping(_load(manifest, engine, exact=True))
+    wrong = f"{manifest.graph} is not the mapping network of the generator beside it: "
+    wrong_end = "; export both from one file, or remove it"
+    if manifest.style_dim != pair.space.style_dim:
+        raise UserError(f"{wrong}its W has {manifest.style_dim} numbers, not {pair.space.style_dim}{wrong_end}")
+    mapping = Mapping(_load(manifest, engine, exact=True))
+    z = np.random.default_rng(0).standard_normal((_TRIED, mapping.z_dim)).astype(np.float32)
+    off = (mapping.map(z).mean(axis=0) - pair.space.mean_w) / pair.space.std_w
+    if not np.sqrt(np.mean(off**2)) < _MEAN_OFF:
+        raise UserError(f"{wrong}its W has another mean{wrong_end}")
+    return mapping
 
 
 def _load(manifest: Manifest, engine: str, *, threads: int = 0, exact: bool = False) -> Engine:
@@ -153,8 +158,10 @@ def _load(manifest: Manifest, engine: str, *, threads: int = 0, exact: bool = Fa
     cache.mkdir(exist_ok=True)
     loaded = load_engine(manifest.graph, engine, "float32" if exact else "auto", threads=threads, cache=cache)
     for name, port in manifest.inputs.items():
-        if loaded.inputs.get(name, ())[1:] != port.shape[1:]:
-            raise UserError(f"{manifest.graph} has other inputs than its manifest says; export it again")
+        if loaded.inputs.get(name, ())[1:] != port.shape[1:] or port.dtype != "float32":
+            raise UserError(
+                f"{manifest.graph} has other inputs than its manifest says, or none of float32; export it again"
+            )
     return loaded
 
 
