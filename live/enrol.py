@@ -19,7 +19,7 @@ from live.still import SUFFIXES, read_picture
 from models import registry
 from models.arrays import U8
 from models.errors import UserError
-from models.inversion import STEPS, View, make_view, sharpness
+from models.inversion import View, make_view, sharpness, steps_for
 from models.landmarker import Landmarker
 from models.latent import broadcast, mean_w
 from models.runtime import ENGINES
@@ -39,7 +39,7 @@ class Request:
         source: as of the mirror.
         photos: a picture or a folder of them, in place of the source; None = the source.
         seconds: of the source.
-        steps: of the optimisation.
+        steps: of the optimisation; None = as many as the pictures need.
         tune: whether the generator's last weights are changed for the person as well.
         preview: whether a window shows how it comes along, where there is a display.
         engine: a name in models.runtime.ENGINES, or "auto".
@@ -51,7 +51,7 @@ class Request:
     source: str
     photos: Path | None
     seconds: float
-    steps: int
+    steps: int | None
     tune: bool
     preview: bool
     engine: str
@@ -74,7 +74,11 @@ def parse(arguments: Sequence[str]) -> Request:
     parser.add_argument("--source", default="auto", help="a camera, video or picture, as of the mirror")
     parser.add_argument("--photos", type=Path, help="a picture or a folder of pictures of the person, not the source")
     parser.add_argument("--seconds", type=float, default=6.0, help="of the source to look at (default: %(default)g)")
-    parser.add_argument("--steps", type=int, default=STEPS, help="more is nearer and takes longer (%(default)s)")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        help=f"more is nearer and takes longer (default: {steps_for(1)}, of several pictures {steps_for(2)})",
+    )
     parser.add_argument(
         "--tune",
         action="store_true",
@@ -100,7 +104,7 @@ def parse(arguments: Sequence[str]) -> Request:
     people.check_name(request.name)
     if not 0 < request.seconds <= 600:
         raise UserError(f"--seconds {request.seconds:g}: expected a number above 0, at most 600")
-    if not 1 <= request.steps <= 10_000:
+    if request.steps is not None and not 1 <= request.steps <= 10_000:
         raise UserError(f"--steps {request.steps}: expected 1 to 10000")
     return request
 
@@ -129,10 +133,9 @@ def run(request: Request, say: Callable[[str], None]) -> None:
     views = find_views(candidates, encoder, gradient.size)
     if not views:
         raise UserError("no face was found to enrol; face the camera in good light, or give other --photos")
-    say(f"{len(views)} picture(s) of a face; {request.steps} steps on {gradient.engine.name}")
-    learned = learn(
-        views, gradient, steps=request.steps, tune=request.tune, engine=request.engine, preview=request.preview
-    )
+    steps = request.steps or steps_for(len(views))
+    say(f"{len(views)} picture(s) of a face; {steps} steps on {gradient.engine.name}")
+    learned = learn(views, gradient, steps=steps, tune=request.tune, engine=request.engine, preview=request.preview)
     mean_face = broadcast(mean_w()[None])
     mean_loss = float(np.mean([gradient.at(mean_face, view.target, view.weight)[0] for view in views]))
     pictures = {

@@ -22,7 +22,7 @@ from models.face_mesh import FACE_OVAL
 from models.latent import FINE, LAYERS, std_w
 from models.zoo import Encoder, PictureGradient
 
-STEPS = 240
+STEPS = 240  # of a fit to one view
 RATE = 0.06  # largest step, in standard deviations of W
 WARM_UP = 5  # steps
 PULL = 3.5e-5  # loss per squared standard deviation, summed over the offset: keeps latents where edits work
@@ -164,6 +164,11 @@ def rate_of(number: int, left: float) -> float:
         left: share of all the steps that is left, in [0, 1].
     """
     return RATE * min(1.0, number / WARM_UP, 2 * left)
+
+
+def steps_for(views: int) -> int:
+    """How many steps a fit takes: twice as many where several views take turns, whose offset is a compromise."""
+    return STEPS if views == 1 else 2 * STEPS
 
 
 def fit_offset(views: Sequence[View], gradient: PictureGradient, steps: int = STEPS) -> Iterator[Step]:
