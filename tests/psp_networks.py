@@ -58,10 +58,47 @@ def options(kind: str) -> dict[str, Any]:
     }
 
 
+def decoder(channels: int = 8) -> dict[str, torch.Tensor]:
+    """A generator of 64 px, under the names that rosinality/stylegan2-pytorch gives its weights."""
+    rng = np.random.default_rng(2)
+    low_pass = torch.tensor(np.outer((1, 3, 3, 1), (1, 3, 3, 1)) / 64, dtype=torch.float32)
+    state: dict[str, torch.Tensor] = {}
+
+    def add(name: str, *shape: int) -> None:
+        state[name] = torch.tensor(rng.standard_normal(shape), dtype=torch.float32)
+
+    def convolution(name: str, out_channels: int, size: int, enlarges: str | None) -> None:
+        add(f"{name}.conv.weight", 1, out_channels, channels, size, size)
+        add(f"{name}.conv.modulation.weight", channels, STYLE_DIM)
+        state[f"{name}.conv.modulation.bias"] = torch.ones(channels)
+        if enlarges:
+            state[f"{name}.{enlarges}.kernel"] = 4 * low_pass
+        if size == 1:
+            add(f"{name}.bias", 1, 3, 1, 1)
+        else:
+            add(f"{name}.noise.weight", 1)
+            add(f"{name}.activate.bias", channels)
+
+    add("input.input", 1, channels, 4, 4)
+    for layer in (1, 2):
+        add(f"style.{layer}.weight", STYLE_DIM, STYLE_DIM)
+        add(f"style.{layer}.bias", STYLE_DIM)
+    convolution("conv1", channels, 3, None)
+    convolution("to_rgb1", 3, 1, None)
+    add("noises.noise_0", 1, 1, 4, 4)
+    for i in range(4):
+        convolution(f"convs.{2 * i}", channels, 3, "conv.blur")
+        convolution(f"convs.{2 * i + 1}", channels, 3, None)
+        convolution(f"to_rgbs.{i}", 3, 1, "upsample")
+        for noise in (2 * i + 1, 2 * i + 2):
+            add(f"noises.noise_{noise}", 1, 1, 8 << i, 8 << i)
+    return state
+
+
 def published(net: StyleEncoder, kind: str) -> dict[str, Any]:
     """A checkpoint as pSp and e4e save it: an encoder, a generator, the mean latent and the options."""
     state = net.state_dict()
     mean = state.pop("latent_avg")
     named = {f"encoder.{name}": tensor for name, tensor in state.items()}
-    decoder = {"decoder.input.input": torch.zeros(1, 4, 4, 4), "decoder.style.1.weight": torch.zeros(4, 4)}
-    return {"state_dict": named | decoder, "opts": options(kind), "latent_avg": mean}
+    named |= {f"decoder.{name}": tensor for name, tensor in decoder().items()}
+    return {"state_dict": named, "opts": options(kind), "latent_avg": mean}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import onnxruntime as ort
 import openvino as ov
 import torch
 
+from export import networks
 from export.checkpoints.psp import EncoderCheckpoint, load_encoder, read_encoder
 from export.networks import from_encoder
 from export.to_artefact import Choices, write_artefact
@@ -63,3 +65,14 @@ def test_float16_stays_near(tmp_path: Path) -> None:
     expected = load_encoder(read)(crops(3)).numpy()
     for row in manifest.parity:
         assert row.max_error < 0.02 * expected.std()
+
+
+def test_a_file_with_a_decoder_gives_its_generator_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = published(tiny("Encoder4Editing"), "Encoder4Editing")
+    content["latent_avg"] = content["latent_avg"][:1].repeat(LAYERS, 1)
+    torch.save(content, tmp_path / "e4e.pt")
+    monkeypatch.setattr(networks, "read_encoder", partial(read_encoder, backbone=TINY, size=SIZE))
+    found = networks.from_checkpoint(tmp_path / "e4e.pt", None)
+    assert [network.kind for network in found] == ["generator", "mapping", "encoder"]
+    assert {(network.layers, network.style_dim) for network in found} == {(LAYERS, STYLE_DIM)}
+    assert len({network.source.sha256 for network in found}) == 1
