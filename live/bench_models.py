@@ -196,7 +196,7 @@ def _subject(path: Path) -> Subject:
 def measure(subject: Subject, bench: Bench, product: MatrixProduct) -> Result:
     """Runs one network in all engines, by turns."""
     engines, absent = _load(subject, bench)
-    published = _open_published(subject)
+    published = _open_published(subject, bench.threads)
     feeds = {name: _values(shape) for name, shape in subject.shapes.items()}
     runs: dict[str, Callable[[], object]] = {"": product.run}
     if published is not None:
@@ -283,13 +283,14 @@ def _variants(subject: Subject, engine: str) -> list[tuple[Precision, Path]]:
     return variants
 
 
-def _open_published(subject: Subject) -> Callable[[], object] | None:
-    """The published graph as the package runs it: in OpenVINO on the CPU, with no settings."""
+def _open_published(subject: Subject, threads: int) -> Callable[[], object] | None:
+    """The published graph as the package runs it: in OpenVINO on the CPU, with no settings but the threads."""
     if subject.published is None:
         return None
     import openvino as ov
 
-    compiled = ov.Core().compile_model(subject.published, "CPU")
+    settings = {"INFERENCE_NUM_THREADS": threads} if threads else {}
+    compiled = ov.Core().compile_model(subject.published, "CPU", settings)
     request = compiled.create_infer_request()
     feeds = [_values(tuple(port.shape)) for port in compiled.inputs]
     return lambda: request.infer(feeds, share_inputs=True, share_outputs=True)

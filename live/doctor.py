@@ -59,7 +59,8 @@ def examine(options: Options) -> Iterator[Check]:
     try:
         pair = read_pair(options.generator, options.encoder, options.size)
         models = load_models(pair.size, options.engine, pair=pair)
-        yield Check("engine", True, "; ".join([models.generator.engine.name, *models.generator.engine.notes]))
+        engine = models.generator.engine
+        yield Check("engine", True, "; ".join([engine.name, *engine.remarks, *engine.notes]))
         yield Check("generator", True, f"{models.generator.size} px, {_of(pair.generator, models.generator.sha256)}")
         yield Check("encoder", True, f"{models.encoder.engine.name}, {_of(pair.encoder, models.encoder.sha256)}")
     except UserError as problem:
