@@ -38,6 +38,7 @@ class FaceTrack:
         face_id: stays the same while the face is followed.
         score: share of the landmarks that lie inside the picture, in [0, 1].
         place: which of the faces followed it is, from 0, left to right as first seen; a person keeps it.
+        person: whose face it is; stays the same when they come back while they are remembered.
     """
 
     landmarks: F32
@@ -46,6 +47,7 @@ class FaceTrack:
     face_id: int
     score: float
     place: int = 0
+    person: int = 0
 
 
 @dataclass(frozen=True)

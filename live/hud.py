@@ -46,6 +46,7 @@ class Hud:
         mode: name of the renderer.
         engine: name of the inference engine.
         effects: those that are on, in the order of their keys.
+        settling: share done of learning the face, in [0, 1]; None = that is not asked for, or nobody is there.
         comparing: the camera's own picture is shown.
         recorded: seconds recorded so far; None = not recording.
         message: one sentence to tell now, such as that no face is seen; empty = none.
@@ -62,6 +63,7 @@ class Hud:
     engine: str
     held_back: bool = False
     effects: tuple[ActiveEffect, ...] = ()
+    settling: float | None = None
     comparing: bool = False
     recorded: float | None = None
     message: str = ""
@@ -121,6 +123,8 @@ def _status_words(hud: Hud) -> tuple[tuple[str, Colour, bool], ...]:
     words = [shown, rate, (f"{usual:.0f} ms", WHITE, False)]
     if hud.updates:
         words.append((f"{hud.updates:.0f}/s of {hud.size} px", AMBER if hud.held_back else WHITE, False))
+    if hud.settling is not None:
+        words.append(("settled" if hud.settling >= 1 else f"settling {hud.settling:.0%}", WHITE, False))
     words.append((f"p95 {p95:.0f}, p99 {p99:.0f}", GREY, False))
     if hud.dropped:
         words.append((f"{hud.dropped} dropped", GREY, False))

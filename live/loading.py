@@ -18,6 +18,7 @@ from live.people import Enrolment
 from live.pipeline import Pipeline
 from live.priority import step_back
 from live.render import MODES, UNEDITED, make_mode
+from live.settle import Settler
 from live.synthesis import Synthesizer
 from live.timing import Timings
 from live.track import FaceTracker
@@ -39,6 +40,7 @@ from models.zoo import (
     load_generator,
     load_landmark_regressor,
     load_mapping,
+    load_picture_gradient,
 )
 
 
@@ -169,7 +171,11 @@ def load_people(options: Options) -> dict[int, Enrolment]:
 
 
 def make_synthesizer(
-    models: Models, effects: EffectStack, timings: Timings, enrolled: Mapping[int, Enrolment] = MappingProxyType({})
+    models: Models,
+    effects: EffectStack,
+    timings: Timings,
+    enrolled: Mapping[int, Enrolment] = MappingProxyType({}),
+    settler: Settler | None = None,
 ) -> Synthesizer:
     """What turns tracked faces into what a mode draws."""
     changes = {place: person.change for place, person in enrolled.items() if person.change is not None}
@@ -181,7 +187,22 @@ def make_synthesizer(
         timings=timings,
         offsets={place: person.offset for place, person in enrolled.items()},
         tuned={} if parts is None else {place: parts.generator(change) for place, change in changes.items()},
+        settler=settler,
     )
+
+
+def make_settler(options: Options) -> Settler:
+    """What learns the faces while they are shown.
+
+    Raises:
+        UserError: there is no gradient of the generator that is asked for.
+    """
+    if options.generator is not None:
+        raise UserError(
+            "--settle needs the gradient graph, which an exported --generator has not; leave one of them out"
+        )
+    # One thread: what is left of the processor beside the camera and the synthesis is seldom more.
+    return Settler(lambda: load_picture_gradient(options.engine, threads=1))
 
 
 def make_pipeline(

@@ -61,6 +61,7 @@ class Options:
         directions_folder: of direction files that come before the shipped ones; None = there is none.
         engine: a name in models.runtime.ENGINES, or "auto".
         identities: who is at which place, see live.people.
+        settle: whether the inversion of whoever stays is improved meanwhile, see live.settle.
         faces: how many are followed at most.
         on_lost: a name in live.cover.POLICIES.
         fps: frames a second that the governor holds.
@@ -83,6 +84,7 @@ class Options:
     directions_folder: Path | None = None
     engine: str = "auto"
     identities: tuple[tuple[int, str], ...] = ()
+    settle: bool = False
     faces: int = 1
     on_lost: str = "blur"
     fps: float = 30.0
@@ -121,6 +123,7 @@ def parse(arguments: Sequence[str]) -> Options:
         directions_folder=given.directions,
         engine=given.engine,
         identities=tuple(map(_identity, given.identity or [])),
+        settle=given.settle,
         faces=given.faces,
         on_lost=given.on_lost,
         fps=_fps(given.fps),
@@ -195,6 +198,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="[FACE:]NAME",
         help="whose face it is, as learned by enrol: the generated face is that person's; with FACE, for that one "
         "of --faces, else the first; once for each face",
+    )
+    option(
+        "--settle",
+        action="store_true",
+        help="learn the face of whoever stays before the camera from idle time, so that the generated face comes "
+        "nearer to theirs; nothing of it is kept",
     )
     option(
         "--mode",

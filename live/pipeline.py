@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -97,7 +98,8 @@ class Pipeline:
         with self._timings.measure("track"):
             tracks = self._tracker.track(frame)
         if tracks and mode.synthesizes:
-            self._ask(Request(frame, tracks, t, mode, self.size))
+            hurried = not mode.late or math.isfinite(self.updates)
+            self._ask(Request(frame, tracks, t, mode, self.size, hurried))
         if not tracks:
             return self._covered(frame, t)
         if not mode.late:

@@ -7,6 +7,7 @@ import sys
 import threading
 
 _NICENESS = 7
+_LEAST = 19
 
 
 def step_back() -> None:
@@ -16,3 +17,18 @@ def step_back() -> None:
     """
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+
+
+def step_aside() -> bool:
+    """Lets the calling thread, and every thread it starts from now on, run only while no other wants to.
+
+    Returns:
+        False = this system cannot do that for a single thread.
+    """
+    if sys.platform != "linux":
+        return False
+    try:
+        os.sched_setscheduler(threading.get_native_id(), os.SCHED_IDLE, os.sched_param(0))
+    except PermissionError:  # a container may forbid it
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LEAST)
+    return True

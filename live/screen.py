@@ -15,6 +15,7 @@ from live.observer import Moment, Observer
 from live.pipeline import Pipeline
 from live.recorder import Recorder
 from live.render import MODES
+from live.settle import Settler
 from live.snapshot import save_snapshot
 from live.window import Window
 from models.errors import UserError
@@ -33,6 +34,7 @@ class Screen(Observer):
         pipeline: whose mode and effects the keys change.
         recorder: what the record key starts and stops.
         engine: name of the inference engine, for the display.
+        settler: whose progress is shown; None = there is none.
         snapshots: folder for snapshots; None = the user's pictures.
     """
 
@@ -45,12 +47,14 @@ class Screen(Observer):
         pipeline: Pipeline,
         recorder: Recorder,
         engine: str,
+        settler: Settler | None = None,
         snapshots: Path | None = None,
     ) -> None:
         self._window = window
         self._pipeline = pipeline
         self._recorder = recorder
         self._engine = engine
+        self._settler = settler
         self._snapshots = snapshots
         self._keyboard = Keyboard()
         effects = pipeline.effects.effects
@@ -119,6 +123,7 @@ class Screen(Observer):
             mode=self._pipeline.mode,
             engine=self._engine,
             effects=self._active_effects(),
+            settling=None if self._settler is None else self._settler.progress(),
             comparing=comparing,
             recorded=now - self._recording_since if self._recorder.path is not None else None,
             message=self._current_message(shown, now),

@@ -23,6 +23,7 @@ from live.loading import (
     load_people,
     make_demo,
     make_pipeline,
+    make_settler,
     make_synthesizer,
 )
 from live.observer import Observer
@@ -39,6 +40,7 @@ from live.track import FaceTracker
 from live.window import Window, missing_display
 from live.worker import SynthesisWorker
 from models import registry
+from models.errors import UserError
 from models.pair import read_pair
 from models.runtime import Engine
 from models.tuned_generator import SIZE as TUNED_SIZE
@@ -105,6 +107,8 @@ def run(
     with ExitStack() as opened:
         source = opened.enter_context(open_again(options.source))
         say(f"source: {source.note}")
+        if options.settle and not source.live:
+            raise UserError(f"--settle takes time, and {source.name} is a recording that waits for none: add --live")
         models = load(source.live)
         opened.callback(models.close)
         say(f"engine: {_describe(models.generator.engine)}")
@@ -115,7 +119,8 @@ def run(
         timings = Timings()
         fps = None if source.live else source.fps
         tracker = opened.enter_context(FaceTracker(models.landmarker, fps=fps, max_faces=options.faces))
-        synthesizer = make_synthesizer(models, effects, timings, enrolled)
+        settler = opened.enter_context(make_settler(options)) if options.settle else None
+        synthesizer = make_synthesizer(models, effects, timings, enrolled, settler)
         for person in enrolled.values():
             if person.change is not None:
                 say(_describe_tuned(person, models.generator.size))
@@ -138,7 +143,8 @@ def run(
             say(f"output: {sink.name}")
             if isinstance(sink, Window):
                 recorder = opened.enter_context(Recorder(fps=source.fps))
-                observer = Screen(sink, pipeline=pipeline, recorder=recorder, engine=models.generator.engine.name)
+                engine = models.generator.engine.name
+                observer = Screen(sink, pipeline=pipeline, recorder=recorder, engine=engine, settler=settler)
                 sink = recorder  # the screen feeds the window itself, with the display drawn over the picture
             sinks.append(sink)
         loop = Loop(
@@ -172,6 +178,7 @@ def run(
         machine=describe_machine(),
         messages=outcome.messages,
         failures=[str(failure) for failure in outcome.failures],
+        settled=[] if settler is None else settler.settled(),
     )
 
 

@@ -14,6 +14,7 @@ from live import align as alignment
 from live.effects import EffectStack
 from live.frame import AlignedCrop, FaceTrack, Frame
 from live.render import Inversion, Mode
+from live.settle import Settler
 from live.smooth import LatentSmoother, SmoothingState
 from live.timing import Timings
 from models.arrays import F32
@@ -34,6 +35,7 @@ class Request:
         t: its time in seconds.
         mode: what it is for.
         size: pixels of the generated picture.
+        hurried: there is no time to spare while the face moves.
     """
 
     frame: Frame
@@ -41,6 +43,7 @@ class Request:
     t: float
     mode: Mode[Any]
     size: int
+    hurried: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Synthesizer:
         timings: takes each stage's time.
         offsets: what the encoder misses of the person at a place, float32 [1, 18, 512]; see models.inversion.
         tuned: the generator that draws the person at a place, instead of that of its size.
+        settler: learns more of that while it runs; None = nothing does.
 
     Attributes:
         runs: syntheses that took a generator; a face at rest or unedited takes none.
@@ -86,8 +90,10 @@ class Synthesizer:
         timings: Timings,
         offsets: Mapping[int, F32] = MappingProxyType({}),
         tuned: Mapping[int, Generator] = MappingProxyType({}),
+        settler: Settler | None = None,
     ) -> None:
         self.runs = 0
+        self._settler = settler
         self._encoder = encoder
         self._offsets = offsets
         self._tuned = tuned
@@ -112,25 +118,45 @@ class Synthesizer:
         mode = request.mode
         unedited = mode.unedited(request.size)
         if unedited is not None and self._at_rest(request.t, track.place):
+            settler = self._settler_of(track)
+            if settler is not None and settler.wants(track, request.t):
+                self._encode(request, track)
             return unedited
-        with self._timings.measure("align"):
-            crop = alignment.align(request.frame, track, self._encoder.size)
-        with self._timings.measure("encode"):
-            latent = self._encoder.encode(crop.image, crop.landmarks) + self._offsets.get(track.place, np.float32(0))
+        crop, latent = self._encode(request, track)
         state = self._smoother.smooth(latent, track.face_id, request.t, self._smoothing.get(track.face_id))
         self._smoothing[track.face_id] = state
+        # After the smoothing, which would take it for a movement of the face.
+        settler = self._settler_of(track)
+        learned = None if settler is None else settler.offset(track.person, request.t)
+        inverted = state.value if learned is None else state.value + learned
         with self._timings.measure("edit"):
-            edited = self._effects.edit(state.value, request.t, track.place)
+            edited = self._effects.edit(inverted, request.t, track.place)
         thumbnail = _thumbnail(crop)
         past = self._past.get(track.face_id)
         if past is not None and _is_same(past, request, edited, thumbnail, self._encoder.space.std_w):
             return past.made
         with self._timings.measure("synthesize"):
             generator = self._generator(request.size, track.place)
-            made = mode.make(Inversion(request.frame, track, crop, state.value, edited), generator)
+            made = mode.make(Inversion(request.frame, track, crop, inverted, edited), generator)
         self.runs += 1
         self._past[track.face_id] = _Past(made, mode, request.size, edited, thumbnail)
         return made
+
+    def _encode(self, request: Request, track: FaceTrack) -> tuple[AlignedCrop, F32]:
+        """The face cut out, and its latent with what is known of the person; the settler gets to see both."""
+        with self._timings.measure("align"):
+            crop = alignment.align(request.frame, track, self._encoder.size)
+        with self._timings.measure("encode"):
+            latent = self._encoder.encode(crop.image, crop.landmarks) + self._offsets.get(track.place, np.float32(0))
+        settler = self._settler_of(track)
+        if settler is not None and settler.wants(track, request.t):
+            with self._timings.measure("look"):
+                settler.look(request.frame, track, latent, request.t, hurried=request.hurried)
+        return crop, latent
+
+    def _settler_of(self, track: FaceTrack) -> Settler | None:
+        """A generator that was tuned for a person is another one than that of which the settler has the gradient."""
+        return None if track.place in self._tuned else self._settler
 
     def _at_rest(self, t: float, place: int) -> bool:
         """Whether the effects leave this face alone."""

@@ -32,6 +32,7 @@ class _Person:
         seen: where and how that was.
         clear: nobody is so near that one could hide part of the other.
         met: seconds, when they came into view for the first time.
+        number: nobody else's.
         place: among the followed; None = a bystander.
         face_id: of the track; None = there is none yet, or it is too long ago.
         steadied: the landmark filter's memory; None = as above, or just come into view.
@@ -41,6 +42,7 @@ class _Person:
     seen: Sighting
     clear: bool
     met: float
+    number: int
     place: int | None = None
     face_id: int | None = None
     steadied: Steadied | None = None
@@ -77,6 +79,7 @@ class FaceTracker:
         self._places = range(max_faces)
         self._patience = _PATIENCE if max_faces > 1 else _PATIENCE_ALONE
         self._face_ids = count()
+        self._numbers = count()
         self._people: list[_Person] = []
 
     def __enter__(self) -> FaceTracker:
@@ -111,7 +114,7 @@ class FaceTracker:
         for face, sighting, i in zip(faces, seen, who, strict=True):
             clear = not any(crowded(sighting, other) for other in around if other is not sighting)
             if i is None:
-                present.append(_Person(face, sighting, clear, met=t))
+                present.append(_Person(face, sighting, clear, met=t, number=next(self._numbers)))
                 continue
             person = self._people[i]
             if t - person.seen.t >= _MEMORY:
@@ -151,6 +154,7 @@ class FaceTracker:
             face_id=person.face_id,
             score=face.score,
             place=place,
+            person=person.number,
         )
 
 

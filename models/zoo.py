@@ -224,10 +224,12 @@ def load_generator(
     )
 
 
-def load_picture_gradient(engine: str = "auto", precision: Precision = "auto") -> PictureGradient:
+def load_picture_gradient(
+    engine: str = "auto", precision: Precision = "auto", *, threads: int = 0
+) -> PictureGradient:
     """The gradient of the default generator at 256 px."""
     path = beside_weights(SHIPPED / f"generator-{GRADIENT_SIZE}-gradient.onnx", registry.path("synthesis-bin"))
-    return PictureGradient(GRADIENT_SIZE, load_engine(path, engine, precision, cache=engine_cache()))
+    return PictureGradient(GRADIENT_SIZE, load_engine(path, engine, precision, threads=threads, cache=engine_cache()))
 
 
 def load_mapping(engine: str = "auto") -> Mapping:

@@ -1,0 +1,283 @@
+"""Settling on a face while the mirror runs: the thread, whose offset it is, and what is seen of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from live.__main__ import main
+from live.effects import EffectStack
+from live.frame import FaceTrack, Frame
+from live.hud import Hud, draw
+from live.options import parse
+from live.render import make_mode
+from live.settle import CHOICE_SECONDS, LOOKS_SECONDS, PEOPLE, Settler
+from live.settling import SPEED
+from live.synthesis import Request, Synthesizer
+from live.timing import Timings
+from live.track import FaceTracker
+from models.arrays import F32, U8
+from models.landmarker import Landmarker
+from models.latent import mean_w, std_w
+from models.runtime import Engine
+from models.zoo import (
+    Encoder,
+    Generator,
+    PictureGradient,
+    load_encoder,
+    load_generator,
+    load_landmark_regressor,
+    load_picture_gradient,
+)
+
+MOST_CHANGE = 2.5  # levels of 255, mean over the picture, from one shown picture to the next
+PATIENCE = 20.0  # seconds of a busy machine
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other programs on a busy machine would leave no idle time."""
+    monkeypatch.setattr("live.settle.step_aside", lambda: True)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return load_encoder()
+
+
+@pytest.fixture(scope="module")
+def generator() -> Generator:
+    return load_generator(256)
+
+
+@pytest.fixture(scope="module")
+def face(landmarker_model: Path, astronaut: U8) -> FaceTrack:
+    with Landmarker(landmarker_model) as landmarker:
+        (found,) = landmarker.detect(astronaut)
+    return FaceTrack(found.landmarks, found.blendshapes, found.pose, 3, found.score, person=7)
+
+
+@pytest.fixture(scope="module")
+def latent(encoder: Encoder, astronaut: U8, face: FaceTrack) -> F32:
+    from models.inversion import make_view
+
+    return make_view(astronaut, face.landmarks, encoder, 256).latent
+
+
+def towards(goal: F32) -> PictureGradient:
+    """In place of pictures: its loss falls towards an offset in standard deviations of W, from any latent."""
+    start: list[F32] = []
+
+    def run(feeds: Mapping[str, F32]) -> dict[str, F32]:
+        start[:] = start or [feeds["w_plus"]]
+        away = (feeds["w_plus"] - start[0]) / std_w() - goal
+        loss = np.abs(away).mean(keepdims=True).ravel() + np.float32(0.1)
+        return {"loss": loss, "gradient": np.sign(away) / std_w() / np.float32(away.size)}
+
+    return PictureGradient(256, Engine("a bowl", {}, run))
+
+
+def towards_a_goal() -> PictureGradient:
+    return towards(0.12 * np.random.default_rng(1).choice([-1, 1], (1, 18, 512)).astype(np.float32))
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end, "it never comes"
+        time.sleep(0.01)
+
+
+def stay(settler: Settler, rgb: U8, face: FaceTrack, latent: F32, start: float, seconds: float) -> float:
+    """Looks at a face for so long, at once; the time then."""
+    t = start
+    while t < start + seconds:
+        settler.look(Frame(rgb, 0, t), face, latent, t, hurried=True)
+        t += LOOKS_SECONDS
+    return t
+
+
+def learn(settler: Settler, rgb: U8, face: FaceTrack, latent: F32) -> float:
+    """Settles on a face to the end; the time then."""
+    t = stay(settler, rgb, face, latent, 0.0, 2 * CHOICE_SECONDS)
+
+    def done() -> bool:
+        settler.look(Frame(rgb, 0, t), face, latent, t, hurried=True)
+        return settler.progress() == 1.0
+
+    until(done)
+    return t
+
+
+def test_what_is_learned_belongs_to_the_person(astronaut: U8, face: FaceTrack, latent: F32) -> None:
+    with Settler(towards_a_goal) as settler:
+        t = learn(settler, astronaut, face, latent)
+        settler.offset(7, t)
+        first = settler.offset(7, t + 1)
+        assert first is not None
+        assert 0 < float(np.sqrt(np.mean((first / std_w()) ** 2))) < 1.1 * SPEED
+        assert settler.offset(8, t + 1) is None, "somebody else starts from nothing"
+        back = settler.offset(7, t + 60)
+        assert back is not None
+        moved = float(np.sqrt(np.mean(((back - first) / std_w()) ** 2)))
+        assert moved < SPEED, "it goes on where it was, however long they were away"
+        (one,) = settler.settled()
+        assert one.steps > 0
+        assert one.left == 0
+        assert one.loss < 0.5 * one.loss_before
+
+
+def test_nothing_is_learned_of_a_face_that_moves_turns_away_or_is_hidden(
+    astronaut: U8, face: FaceTrack, latent: F32
+) -> None:
+    with Settler(towards_a_goal) as settler:
+        turned = replace(face, pose=np.array([40, 0, 0], np.float32))
+        cut_off = replace(face, score=0.9)
+        for track in (turned, cut_off):
+            stay(settler, astronaut, track, latent, 0.0, 3 * CHOICE_SECONDS)
+        for i in range(12):
+            fast = replace(face, landmarks=face.landmarks + np.float32(10 * i))
+            settler.look(Frame(astronaut, 0, 0.0), fast, latent, 10 + i * LOOKS_SECONDS, hurried=True)
+        time.sleep(0.6)
+        assert settler.progress() is None
+    with Settler(towards_a_goal) as settler:
+        settler.look(Frame(astronaut, 0, 0.0), face, latent, 0.0, hurried=True)
+        x, y = face.landmarks.min(axis=0).astype(int)
+        hand = astronaut.copy()
+        hand[y : y + 60, x : x + 50] = (40, 200, 60)
+        stay(settler, hand, face, latent, LOOKS_SECONDS, 2 * CHOICE_SECONDS)
+        time.sleep(0.6)
+        assert settler.progress() is None
+
+
+def test_no_step_is_taken_while_the_face_moves_and_there_is_no_time(
+    astronaut: U8, face: FaceTrack, latent: F32
+) -> None:
+    with Settler(towards_a_goal) as settler:
+        t = stay(settler, astronaut, face, latent, 0.0, 2 * CHOICE_SECONDS)
+        moving = latent + 0.1 * std_w()
+        settler.look(Frame(astronaut, 0, t), face, moving, t, hurried=True)
+        until(lambda: settler.progress() is not None)
+        time.sleep(0.3)
+        settler.look(Frame(astronaut, 0, t), face, latent - 0.1 * std_w(), t + 0.3, hurried=True)
+        before = settler.progress()
+        time.sleep(0.5)
+        assert settler.progress() == before
+        settler.look(Frame(astronaut, 0, t), face, moving, t + 0.6, hurried=False)
+        until(lambda: settler.progress() != before)
+
+
+def test_of_a_crowd_only_the_last_are_remembered(astronaut: U8, face: FaceTrack, latent: F32) -> None:
+    with Settler(towards_a_goal) as settler:
+        t = learn(settler, astronaut, face, latent)
+        assert settler.offset(7, t) is not None
+        for person in range(100, 100 + PEOPLE):
+            assert settler.offset(person, t) is None
+        assert settler.offset(7, t) is None
+
+
+def test_what_breaks_there_is_told_here_and_it_ends_at_once(astronaut: U8, face: FaceTrack, latent: F32) -> None:
+    def broken() -> PictureGradient:
+        raise OSError("the disk has gone")
+
+    with Settler(broken) as settler, pytest.raises(OSError, match="disk"):
+        until(lambda: stay(settler, astronaut, face, latent, 0.0, 2 * CHOICE_SECONDS) < 0)
+    with Settler(towards_a_goal):
+        started = time.perf_counter()
+    assert time.perf_counter() - started < 1.0
+    assert "settle" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_the_portrait_of_a_face_at_rest_changes_unseen_and_then_rests(
+    astronaut: U8, face: FaceTrack, latent: F32, encoder: Encoder, generator: Generator
+) -> None:
+    """Four pictures a second: larger changes than a camera's thirty would show."""
+    mode = make_mode("portrait", load_landmark_regressor())
+    to_mean = (mean_w() - latent) / std_w()  # as visible a way as there is
+    goal = 0.1 * to_mean / np.sqrt(np.mean(to_mean**2))
+    with Settler(lambda: towards(goal)) as settler:
+        maker = Synthesizer(
+            encoder=encoder,
+            load_generator=lambda _: generator,
+            effects=EffectStack([]),
+            timings=Timings(),
+            settler=settler,
+        )
+
+        def picture(t: float) -> F32:
+            made = maker.make(Request(Frame(astronaut, round(30 * t), t), (face,), t, mode, 256, hurried=True)).made
+            return np.asarray(np.clip(made[3], -1, 1) * 127.5, np.float32)
+
+        pictures = [picture(0.0)]
+        learn(settler, astronaut, face, latent)
+        pictures += [picture(2 + 0.25 * i) for i in range(40)]
+        runs = maker.runs
+        rest = [picture(12 + 0.25 * i) for i in range(4)]
+        assert maker.runs == runs, "a face at rest is synthesized no more once all was eased in"
+    changes = [float(np.abs(b - a).mean()) for a, b in pairwise(pictures)]
+    assert max(changes) < MOST_CHANGE
+    assert float(np.abs(rest[-1] - pictures[0]).mean()) > 2 * MOST_CHANGE, "at once it would be a jump"
+
+
+@pytest.mark.slow
+def test_a_real_face_comes_nearer(astronaut: U8, face: FaceTrack, latent: F32) -> None:
+    with Settler(lambda: load_picture_gradient(threads=1)) as settler:
+        t = stay(settler, astronaut, face, latent, 0.0, 2 * CHOICE_SECONDS)
+
+        def enough() -> bool:
+            settler.look(Frame(astronaut, 0, t), face, latent, t, hurried=True)
+            return bool(settler.settled()) and settler.settled()[0].steps >= 12
+
+        started = time.monotonic()
+        while not enough():
+            assert time.monotonic() - started < 120
+            time.sleep(0.1)
+        (one,) = settler.settled()
+    assert one.loss < 0.8 * one.loss_before
+
+
+def test_a_person_keeps_their_number_while_they_are_remembered(landmarker_model: Path, astronaut: U8) -> None:
+    empty = np.full_like(astronaut, 128)
+    with FaceTracker(landmarker_model, fps=30.0) as tracker:
+
+        def seen(rgb: U8, second: float) -> list[tuple[int, int]]:
+            tracks = tracker.track(Frame(rgb, round(30 * second), 0.0))
+            return [(track.person, track.face_id) for track in tracks]
+
+        ((person, face_id),) = seen(astronaut, 0.0)
+        assert seen(empty, 0.1) == []
+        assert seen(empty, 4.0) == []
+        ((again, other_face_id),) = seen(astronaut, 5.0)
+        assert again == person, "known again within the memory"
+        assert other_face_id != face_id, "though it is another track"
+        assert seen(empty, 6.0) == []
+        assert seen(empty, 20.0) == []
+        ((later, _),) = seen(astronaut, 30.0)
+        assert later != person, "forgotten by now"
+
+
+def test_the_display_tells_how_far_it_is() -> None:
+    hud = Hud(fps=30, latency_ms=(30, 40, 50), updates=3, size=256, dropped=0, mode="portrait", engine="openvino")
+    grey = np.full((480, 640, 3), 90, np.uint8)
+    plain, half, done = (draw(grey, replace(hud, settling=share)) for share in (None, 0.42, 1.0))
+    assert (plain != half).any()
+    assert (half != done).any()
+
+
+def test_the_option_and_what_it_refuses(tmp_path: Path, astronaut: U8, capsys: pytest.CaptureFixture[str]) -> None:
+    assert parse(["--settle"]).settle
+    assert not parse([]).settle
+    path = tmp_path / "face.png"
+    cv2.imwrite(str(path), cv2.cvtColor(astronaut, cv2.COLOR_RGB2BGR))
+    assert main(["--settle", "--source", str(path), "--output", "null", "--seconds", "1"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "add --live" in error
