@@ -37,6 +37,7 @@ PRECISIONS: dict[str, tuple[Precision, ...]] = {
     "openvino": ("float32", "bfloat16"),
 }
 PUBLISHED = "published graph"
+PUBLISHED_OF = {"generator": "synthesis-xml", "mapping": "mapping-xml"}  # kind -> artefact of the registry
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ def default_subjects(sizes: Sequence[int]) -> list[Subject]:
             beside_weights(SHIPPED / f"generator-{size}.onnx", weights),
             beside_weights(SHIPPED / f"generator-int8-{size}.onnx", weights) if size in INT8_SIZES else None,
             {"w_plus": latent},
-            registry.path("synthesis-xml"),
+            registry.path(PUBLISHED_OF["generator"]),
         )
         for size in sizes
     ]
@@ -173,7 +174,7 @@ def default_subjects(sizes: Sequence[int]) -> list[Subject]:
     crop = {"image": (1, 3, 128, 128), "landmarks": (1, 478, 2)}
     return [
         *generators,
-        Subject("mapping", mapping, None, {"z": (1, 512)}, registry.path("mapping-xml")),
+        Subject("mapping", mapping, None, {"z": (1, 512)}, registry.path(PUBLISHED_OF["mapping"])),
         Subject("encoder", SHIPPED / "encoder.onnx", None, crop),
         Subject("landmarks", SHIPPED / "landmarks.onnx", None, {"w_plus": latent}),
     ]
@@ -190,6 +191,7 @@ def _subject(path: Path) -> Subject:
         None if quantised else manifest.graph,
         manifest.graph if quantised else None,
         shapes,
+        registry.path(PUBLISHED_OF[manifest.kind]) if manifest.kind in PUBLISHED_OF else None,
     )
 
 
