@@ -17,8 +17,9 @@ from live.frame import FaceTrack, Frame
 from live.render.bend import BOX, CONTROL, bend, cell_centres
 from live.render.canonical import to_canonical
 from live.render.change import Change, no_change
+from live.render.face_parts import face_parts
 from live.render.mode import Inversion
-from live.render.occlusion import find_free
+from live.render.occlusion import SIZE, find_free
 from live.render.put import put
 from live.render.transfer import Transfer
 from models.alignment import to_unit_matrix, transform_points
@@ -257,6 +258,14 @@ def test_light_that_changes_hides_nothing(scene: Scene) -> None:
     _, look = find_free(scene.frame.rgb, landmarks, 0.0, None)
     darker = np.clip(scene.frame.rgb * 0.75, 0, 255).astype(np.uint8)
     free, _ = find_free(darker, landmarks, 1 / 30, look)
+    assert free.mean() > 0.95
+
+
+def test_a_face_that_was_hidden_where_it_tells_most_is_free_again(scene: Scene) -> None:
+    landmarks = scene.track.landmarks
+    _, look = find_free(scene.frame.rgb, landmarks, 0.0, None)
+    hidden = replace(look, free=np.where(face_parts(SIZE).telling > 0.5, 0, 1).astype(np.float32))
+    free, _ = find_free(scene.frame.rgb, landmarks, 1 / 30, hidden)
     assert free.mean() > 0.95
 
 

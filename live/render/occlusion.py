@@ -60,7 +60,8 @@ def find_free(rgb: U8, landmarks: F32, t: float, look: Look | None) -> tuple[F32
     difference = seen - look.lab
     telling = face_parts(SIZE).telling
     # Of a lamp or the exposure, the same all over; told by what was free, for an occluder comes in from the side.
-    light = np.median(difference[(telling > 0.5) & (look.free > 0.5)], axis=0) if (look.free > 0.5).any() else 0
+    known = (telling > 0.5) & (look.free > 0.5)
+    light = np.median(difference[known], axis=0) if known.any() else 0
     distance = np.sqrt(((difference - light) ** 2).sum(axis=-1))
     hidden = np.clip((distance - _FREE) / (_HIDDEN - _FREE), 0, 1) * telling
     # Mouth and eyes tell nothing themselves; they are hidden as far as their surroundings are.
