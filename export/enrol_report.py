@@ -84,16 +84,21 @@ class Bench:
     meter: Meter
     identity: IdentityMeter
 
-    def sample(self, rgb: U8) -> Sample:
-        """Measures a picture."""
+    def measure(self, rgb: U8) -> Measures:
+        """Measures a picture, but for the identity."""
         measures = self.meter.measure(rgb)
         if measures is None:
             raise Lost
+        return measures
+
+    def sample(self, rgb: U8) -> Sample:
+        """Measures a picture."""
+        measures = self.measure(rgb)
         return Sample(rgb, measures, self.identity.embed(rgb, measures.detection.landmarks))
 
     def view(self, rgb: U8) -> View:
         """A photograph as the optimisation needs it."""
-        found = self.sample(rgb).measures.detection
+        found = self.measure(rgb).detection
         return make_view(rgb, found.landmarks, self.encoder, self.gradient.size)
 
     def person(self, path: Path) -> Person:
@@ -109,12 +114,12 @@ class Bench:
         photo, made = self.sample(to_rgb(view.target)), self.sample(stage.picture(view))
         return identity_distance(photo.identity, made.identity)
 
-    def enrol(self, person: Person, steps: int) -> tuple[dict[str, Stage], dict[str, float]]:
+    def enrol(self, person: Person, steps: int, tuning_steps: int) -> tuple[dict[str, Stage], dict[str, float]]:
         """Fits the offset, then the last weights, to the straight photograph; returns the stages, and the times."""
         started = time.perf_counter()
         *_, fitted = fit_offset([person.straight], self.gradient, steps)
         learned = time.perf_counter()
-        *_, tuned = tuning.fit_change([person.straight], fitted.offset, self.tuning)
+        *_, tuned = tuning.fit_change([person.straight], fitted.offset, self.tuning, tuning_steps)
         seconds = {"seconds": learned - started, "tuning_seconds": time.perf_counter() - learned}
         stages = (
             Stage(self.generator, np.zeros_like(fitted.offset)),
@@ -135,12 +140,11 @@ class Bench:
         shown = []
         for name in EDITS:
             for strength in STRENGTHS:
-                edited = self.sample(stage.picture(person.straight, strength * load_direction(name).vector))
-                figures[f"effect_{name}_{strength}"] = attribute(edited.measures, name) - attribute(
-                    made.measures, name
-                )
+                edited = stage.picture(person.straight, strength * load_direction(name).vector)
+                before, after = (attribute(measures, name) for measures in (made.measures, self.measure(edited)))
+                figures[f"effect_{name}_{strength}"] = after - before
                 if name in SHOWN and strength == STRENGTHS[-1]:
-                    shown.append(edited.rgb)
+                    shown.append(edited)
         return figures, [made.rgb, *shown]
 
     def views(self, person: Person, offset: F32, steps: int) -> dict[str, dict[str, float]]:
@@ -219,6 +223,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--people", type=int, default=12, help="how many of them, evenly picked")
     parser.add_argument("--viewed", type=int, default=2, help="of how many of these a second view is tried")
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--tuning-steps", type=int, default=tuning.STEPS)
     parser.add_argument("--out", type=Path, default=Path("runs/enrol"))
     args = parser.parse_args(argv)
     paths = sorted(args.photos.glob(f"*{NEUTRAL}.*"))
@@ -238,7 +243,7 @@ def main(argv: list[str] | None = None) -> None:
         for path in track(paths, "people"):
             try:
                 person = bench.person(path)
-                stages, times = bench.enrol(person, args.steps)
+                stages, times = bench.enrol(person, args.steps, args.tuning_steps)
                 measured = {name: bench.figures(stage, person) for name, stage in stages.items()}
                 more = len(views) < args.viewed
                 distances = bench.views(person, stages["enrolled"].offset, args.steps) if more else None
@@ -256,7 +261,7 @@ def main(argv: list[str] | None = None) -> None:
             (args.out / "enrolled.json").write_text(json.dumps(report, indent=1) + "\n")
     if not rows:
         raise UserError(f"no face is found in the pictures of {args.photos}")
-    print_tables(rows, views, f"{args.steps} steps, then {tuning.STEPS} of tuning, {gradient.engine.name}")
+    print_tables(rows, views, f"{args.steps} steps, then {args.tuning_steps} of tuning, {gradient.engine.name}")
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def learn(
         rows = [[to_rgb(view.target) for view in views], *(_pictures(generator, latents) for latents in made)]
         if tune:
             parts = load_tuned_parts(engine)
-            fit = tuning.fit_change(views, step.offset, load_tuning_gradient(engine))
+            fit = tuning.fit_change(views, step.offset, load_tuning_gradient(engine), tuning.STEPS)
             for tuned in _told("tuning", fit, tuning.STEPS, losses, len(views)):
                 window.show(parts.generator(tuned.change), latent)
             change = tuned.change
