@@ -34,6 +34,7 @@ COMMANDS = {
     "openvino": Command("export.to_artefact", "the same as OpenVINO's own format", ("openvino",)),
     "tensorrt": Command("export.to_artefact", "the same as TensorRT engines, on a machine with a GPU", ("tensorrt",)),
     "quantise": Command("export.quantise", "write the generator's graphs in int8"),
+    "modulation": Command("export.modulation", "time the two forms of StyleGAN2's modulated convolution"),
     "speed": Command("export.speed", "time the generator against its matrix products"),
     "pool": Command("export.pool", "fill the pool of generated faces that the encoder is trained on"),
     "encoder": Command("export.train_encoder", "train the encoder"),

@@ -22,6 +22,7 @@ from models.arrays import F32
 
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # operators that are worth it
 BETWEEN = ("QuantizeLinear", "DequantizeLinear")
+PASSING = half.MOVING | {"MaxPool", "Relu"}  # may come between a layer and where its input was quantised
 UNHARMED = 200.0  # dB, of a layer that changes nothing
 
 Feeds = Mapping[str, F32]
@@ -41,13 +42,12 @@ def quantised(graph: onnx.ModelProto, samples: Sequence[Feeds]) -> onnx.ModelPro
 
 
 def layers_of(whole: onnx.ModelProto) -> list[str]:
-    """The layers of a quantised graph that compute in int8, in order."""
-    made_by = {name: node for node in whole.graph.node for name in node.output}
+    """The layers of a quantised graph that have weights in int8, in order."""
+    made_by = _made_by(whole)
     return [
         node.name
         for node in whole.graph.node
-        if node.op_type in LAYERS
-        and all(name in made_by and made_by[name].op_type == "DequantizeLinear" for name in node.input[:2])
+        if node.op_type in LAYERS and made_by.get(node.input[1], node).op_type == "DequantizeLinear"
     ]
 
 
@@ -56,11 +56,22 @@ def mixed(exact: onnx.ModelProto, whole: onnx.ModelProto, layers: Layers) -> onn
     graph = onnx.ModelProto()
     graph.CopyFrom(whole)
     before = {node.name: node for node in exact.graph.node}
+    made_by = _made_by(whole)
+    stays = set(layers)
+    for node in whole.graph.node:
+        # Between a layer and where its input was quantised, values may have been moved about.
+        while node.name in stays and (node := made_by.get(node.input[0], node)).op_type in PASSING:
+            stays.add(node.name)
+    # Bias correction has changed constants and left their names: those of old come back beside them.
+    names = {}
+    for initializer in exact.graph.initializer:
+        names[initializer.name] = f"{initializer.name}.exact"
+        old = graph.graph.initializer.add()
+        old.CopyFrom(initializer)
+        old.name = names[initializer.name]
     for node in graph.graph.node:
-        if node.op_type not in BETWEEN and node.name not in layers:
-            node.input[:] = before[node.name].input
-    known = {i.name for i in graph.graph.initializer}
-    graph.graph.initializer.extend(i for i in exact.graph.initializer if i.name not in known)
+        if node.op_type not in BETWEEN and node.name not in stays:
+            node.input[:] = [names.get(name, name) for name in before[node.name].input]
     # Back from the outputs: what nothing needs any more goes.
     needed = {port.name for port in graph.graph.output}
     nodes = []
@@ -73,6 +84,10 @@ def mixed(exact: onnx.ModelProto, whole: onnx.ModelProto, layers: Layers) -> onn
     graph.graph.node.extend(reversed(nodes))
     graph.graph.initializer.extend(initializers)
     return graph
+
+
+def _made_by(graph: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
+    return {name: node for node in graph.graph.node for name in node.output}
 
 
 def worst_psnr(graph: onnx.ModelProto, cases: Cases, peak: float, folder: Path) -> float:

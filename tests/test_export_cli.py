@@ -28,7 +28,18 @@ def test_help_is_quick() -> None:
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    if name in ("heads", "graphs", "onnx", "openvino", "tensorrt", "quantise", "speed", "pool", "encoder"):
+    if name in (
+        "heads",
+        "graphs",
+        "onnx",
+        "openvino",
+        "tensorrt",
+        "quantise",
+        "modulation",
+        "speed",
+        "pool",
+        "encoder",
+    ):
         pytest.importorskip("torch")
     pytest.importorskip("dlib")
     with pytest.raises(SystemExit) as stop:
