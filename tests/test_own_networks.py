@@ -92,6 +92,33 @@ def test_a_demo_drawn_by_a_generator_of_no_faces_ends_well(folder: Path, here: P
     assert report["frames"]["without_face"] == 2
 
 
+@pytest.mark.train
+def test_a_stylegan2_that_was_exported_draws_the_demo_and_runs(folder: Path, here: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from export import networks
+    from export.checkpoints import GeneratorCheckpoint
+    from export.to_artefact import Choices, write_artefact
+    from models.networks.stylegan2 import Mapping, StyleGAN2Config, Synthesis
+
+    config = StyleGAN2Config(64, z_dim=32, w_dim=64, channel_base=512, channel_max=16, mapping_layers=2)
+    torch.manual_seed(0)
+    synthesis, mapping = (
+        {name: tensor.numpy() for name, tensor in net(config).state_dict().items()} for net in (Synthesis, Mapping)
+    )
+    mean_w = np.zeros(64, np.float32)
+    checkpoint = GeneratorCheckpoint(config, synthesis, mapping, mean_w, "random.pkl", "1" * 64)
+    (here / "made").mkdir()
+    for network in networks.from_generator(checkpoint):
+        write_artefact(network, Choices("onnx"), here / "made")
+    networks_given = ["--generator", "made", "--encoder", f"{folder}/own", "--deform", "fine"]
+    assert main([*networks_given, "--source", "demo", "--frames", "2", "--output", "null"]) == 0
+    still = ["--source", f"{folder}/face.png", "--mode", "portrait", "--frames", "2"]
+    assert main([*networks_given, *still, "--output", "out.avi", "--report", "report.json"]) == 0
+    report = json.loads((here / "report.json").read_text(encoding="utf-8"))
+    assert (report["frames"]["shown"], report["frames"]["without_face"], report["size"]) == (2, 0, 64)
+    assert "generator, made from random.pkl" in {model["name"] for model in report["models"]}
+
+
 def test_the_list_of_directions_is_that_of_the_keys(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(own(folder, "--list", "directions")) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["frown", "grin"]
@@ -120,6 +147,7 @@ BAD = {
     "no folder of directions": ("--directions none", "cannot read the folder of directions none"),
     "layers": ("--generator {own} --encoder {own} --deform 4-12", "this generator has the layers 0 to 9"),
     "identity": ("--generator {own} --encoder {own} --identity me", "--identity goes with the default generator"),
+    "settle": ("--generator {own} --encoder {own} --settle --live", "--settle needs the gradient graph"),
     "enrol": ("enrol --generator {own}", "enrol takes no --generator"),
     "engine": ("--generator {own} --encoder {own} --engine onnxruntime", "no engine runs"),
 }

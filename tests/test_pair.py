@@ -266,8 +266,6 @@ def test_the_mapping_network_of_another_generator_is_refused(tiny: Path, tmp_pat
     good = read_pair(tmp_path, tiny)
     assert good.mapping is not None
     assert pair.load_mapping(good, good.mapping).z_dim == Z_DIM
-    with pytest.raises(UserError, match="another mean"):
-        pair.load_mapping(replace(good, space=LatentSpace(10, TINY.mean_w + 1, TINY.std_w)), good.mapping)
     with pytest.raises(UserError, match="64 numbers, not 512"):
         pair.load_mapping(replace(good, space=shipped_space()), good.mapping)
 
