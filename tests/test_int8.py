@@ -91,9 +91,9 @@ def test_int8_of_an_exported_network_says_how_much_each_layer_hurts(network: Net
     assert {row.batch for row in manifest.parity} == {1, 3}
     assert manifest.report["identity"] == {"faces": 0, "moved": None}  # 8 px show nobody
     assert "nncf" in manifest.tools
-    feeds = network.fresh(np.random.default_rng(1), 3)
+    feeds = networks.from_artefact(artefact.read(graph)).fresh(np.random.default_rng(1), 3)
     found: F32 = parity.open_openvino(manifest.graph)(feeds)
-    assert 0 < np.abs(found - network.reference(feeds)).mean() < 0.02
+    assert 0 < np.abs(found - network.reference(feeds)).mean() < 0.03
 
 
 def test_a_network_that_int8_spoils_is_not_written(network: Network, tmp_path: Path) -> None:
