@@ -32,6 +32,7 @@ from live.people import Enrolment
 from live.recorder import Recorder
 from live.report import ModelInfo, Report, StartUp, describe_machine
 from live.screen import Screen
+from live.settle import Settler
 from live.sink import Sink, open_sink
 from live.source import Source, open_source
 from live.still import StillSource
@@ -169,7 +170,7 @@ def run(
         seconds=outcome.seconds,
         fps=outcome.fps,
         updates=outcome.updates / outcome.seconds if outcome.seconds > 0 else 0.0,
-        cpu_seconds=outcome.cpu_seconds,
+        cpu_seconds=_cpu_seconds(outcome, settler),
         memory_mb=outcome.memory_mb,
         governed=list(outcome.governed),
         milliseconds=timings.summaries(),
@@ -180,6 +181,15 @@ def run(
         failures=[str(failure) for failure in outcome.failures],
         settled=[] if settler is None else settler.settled(),
     )
+
+
+def _cpu_seconds(outcome: Outcome, settler: Settler | None) -> dict[str, float]:
+    """By thread; a settler's steps are no part of what the other networks took."""
+    if settler is None:
+        return outcome.cpu_seconds
+    settle = round(min(settler.cpu_seconds, outcome.cpu_seconds["engines"]), 3)
+    engines = round(outcome.cpu_seconds["engines"] - settle, 3)
+    return outcome.cpu_seconds | {"settle": settle, "engines": engines}
 
 
 def _spec_of(source: Source, options: Options) -> str:

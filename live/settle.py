@@ -35,6 +35,7 @@ STEADY = 0.25  # face sizes a second: a faster face is blurred
 REST = 0.02  # distance of a latent from what it was lately, within which nothing moves; 0.005 is a sensor's noise
 LATELY = 0.4  # share of a new latent in that
 LONGEST_SECONDS = 0.5  # that count between two pictures of a face
+UNSEEN_SECONDS = 3.0  # without a picture, after which all may come at once
 GONE_SECONDS = 1.0  # without a look, after which no step is taken for a person
 PEOPLE = 8  # remembered
 STOP_SECONDS = 5.0  # a step under way is waited for
@@ -137,13 +138,14 @@ class Settler:
             t: seconds.
         """
         person = self._person(person_id)
-        settling, dt = person.settling, min(max(t - person.shown_t, 0.0), LONGEST_SECONDS)
+        settling, dt = person.settling, max(t - person.shown_t, 0.0)
         person.shown_t = t
         if settling is None or not settling.best.any():
             return None
-        person.shown = approach(
-            np.zeros_like(settling.best) if person.shown is None else person.shown, settling.best, dt
-        )
+        shown = settling.best if dt > UNSEEN_SECONDS else person.shown
+        if shown is None:
+            shown = np.zeros_like(settling.best)
+        person.shown = approach(shown, settling.best, min(dt, LONGEST_SECONDS))
         return std_w() * person.shown
 
     def progress(self) -> float | None:

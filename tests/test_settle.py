@@ -119,16 +119,16 @@ def learn(settler: Settler, rgb: U8, face: FaceTrack, latent: F32) -> float:
 
 def test_what_is_learned_belongs_to_the_person(astronaut: U8, face: FaceTrack, latent: F32) -> None:
     with Settler(towards_a_goal) as settler:
+        assert settler.offset(7, 0.0) is None
         t = learn(settler, astronaut, face, latent)
-        settler.offset(7, t)
-        first = settler.offset(7, t + 1)
+        first = settler.offset(7, t)
         assert first is not None
-        assert 0 < float(np.sqrt(np.mean((first / std_w()) ** 2))) < 1.1 * SPEED
+        assert 0 < float(np.sqrt(np.mean((first / std_w()) ** 2))) < 0.6 * SPEED
         assert settler.offset(8, t + 1) is None, "somebody else starts from nothing"
         back = settler.offset(7, t + 60)
         assert back is not None
-        moved = float(np.sqrt(np.mean(((back - first) / std_w()) ** 2)))
-        assert moved < SPEED, "it goes on where it was, however long they were away"
+        all_of_it = float(np.sqrt(np.mean((back / std_w()) ** 2)))
+        assert all_of_it > 4 * SPEED, "nobody saw them meanwhile: nothing is there to jump from"
         (one,) = settler.settled()
         assert one.steps > 0
         assert one.left == 0
