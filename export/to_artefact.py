@@ -218,6 +218,7 @@ def _save(graph: onnx.ModelProto, folder: Path, stem: str, to: str, external_fro
         data = f"{file.name}.data"
         (folder / data).unlink(missing_ok=True)  # onnx appends
         onnx.save(graph, file, save_as_external_data=True, all_tensors_to_one_file=True, location=data)
+        (folder / data).chmod(0o644)  # onnx lets the owner alone read it
     else:
         onnx.save(graph, file)
     if to != "openvino":

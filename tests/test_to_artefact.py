@@ -27,6 +27,8 @@ from models.artefact import Source  # noqa: E402
 from models.engine import Unavailable  # noqa: E402
 from models.errors import UserError  # noqa: E402
 from models.networks.stylegan2 import Mapping, Modulate, StyleGAN2Config, Synthesis  # noqa: E402
+from tests.stylegan2_files import official_generator, write_official  # noqa: E402
+from tests.stylegan2_reference import random_raw  # noqa: E402
 
 CONFIG = StyleGAN2Config(16, z_dim=12, w_dim=16, channel_base=256, channel_max=24, mapping_layers=2)
 SHAPE = (8, 6, 16)  # of the plain networks below: side, rows of W+, entries of a row
@@ -104,6 +106,18 @@ def test_a_generator_and_its_mapping_network_run_at_any_batch(
     z = np.random.default_rng(9).standard_normal((4000, CONFIG.z_dim)).astype(np.float32)
     w = run_onnx(tmp_path / "mapping.onnx", {"z": z})
     np.testing.assert_allclose(std_w, w.std(0), rtol=0.1)
+
+
+def test_a_published_file_becomes_artefacts(tmp_path: Path) -> None:
+    file = write_official(tmp_path / "tiny.pkl", {"G_ema": official_generator(random_raw())})
+    assert main(["onnx", str(file), "--noise", "none", "--out", str(tmp_path / "out")]) == 0
+    generator, mapping = (artefact.read(tmp_path / "out" / f"{kind}.onnx") for kind in ("generator", "mapping"))
+    assert generator.source == mapping.source == Source("tiny.pkl", artefact.sha256(file))
+    assert generator.options["noise"] == "none"
+    w = run_onnx(mapping.graph, {"z": np.ones((2, int(mapping.inputs["z"].shape[1])), np.float32)})
+    pictures = run_onnx(generator.graph, {"w_plus": np.repeat(w[:, None], generator.layers, 1)})
+    assert pictures.shape == (2, 3, generator.size, generator.size)
+    assert np.ptp(pictures) > 0.1
 
 
 def test_openvinos_own_format_is_a_graph_and_its_weights(checkpoint: GeneratorCheckpoint, tmp_path: Path) -> None:
