@@ -32,18 +32,24 @@ Aligned crop of a face, 128 px, and MediaPipe's 478 landmarks in it -> W+ [18, 5
 | `w_plus` | float32 [N, 18, 512], of the StyleGAN2-FFHQ generator | W's own |
 
 **Form.** A residual network of 3x3 convolutions to a 4x4 map, kept as a map; a small network for the landmarks; both
-lead to one base w and an offset per layer (after e4e), from the mean latent.
+lead to one base w and an offset per layer (after e4e), from the mean latent. Then, three times, the landmark
+regressor tells what face that estimate would make, and a linear map of the landmarks it misses corrects it
+(`export/refine_encoder.py`): feedback as in ReStyle (arXiv:2104.02699), with no picture made.
 
-**Data.** The generator's own samples and nothing else: truncation 0.45 to 1, 40% style mixes, found again by
-MediaPipe. No photograph was used. Augmentation: small misalignment, light, colour, blur, noise, JPEG,
+**Data.** The generator's own samples and nothing else: truncation 0.45 to 1, 40% style mixes, some with every layer
+leaning to another face (`python -m export pool --free`: photographs lie off W), found again by MediaPipe. No
+photograph was used. Augmentation: small misalignment, light, colour, blur, noise, JPEG,
 occluding patches.
 
 **Recipe.** {steps} steps of batch 32, {minutes:.0f} minutes on two busy cores, seed 1; AdamW, cosine from 1e-3,
 weight average. Loss: smooth L1 of standardised W+, plus the distance of what the latents show
-(`export/latent_metric.py`): the Gauss-Newton metric of the picture, and a linear map to landmarks and blendshapes.
+(`export/latent_metric.py`): the Gauss-Newton metric of the picture, and linear maps to landmarks and blendshapes and
+to a face recogniser's embedding.
 
-Of the shipped weights in particular: the pool held 16,959 faces, made with an earlier 256 px head (27 dB); colour
-augmentation was two to three times as strong in the first 2,500 steps; the minutes include about five of standstill.
+Of the shipped weights in particular: the first 5,288 steps saw 16,959 faces, made with an earlier 256 px head (27
+dB), and ended a cosine of their own; colour augmentation was two to three times as strong in the first 2,500 of them.
+The others saw 37,497 faces of W and 1,900 to 4,160 off it, with identity in the loss from step 6,000 on and geometry
+counted twice. Other work ran on the same cores: the minutes say little.
 
 ```bash
 python -m export pool &

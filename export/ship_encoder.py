@@ -1,7 +1,7 @@
 """Writes the trained encoder as models/shipped/encoder.onnx, its big weights stored in float16.
 
-The averaged weights of the training run are exported, the graph is compared with PyTorch in both engines, and only
-then is the file put in place.
+The averaged weights of the training run, with a correction fitted to them (export/refine_encoder.py), are exported,
+the graph is compared with PyTorch in both engines, and only then is the file put in place.
 """
 
 from __future__ import annotations
@@ -17,13 +17,17 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
+from export.pool import open_pool
+from export.refine_encoder import load_regressor, refined
+from export.train_encoder import to_input
 from models import zoo
 from models.errors import UserError
-from models.networks.encoder import LANDMARKS, Encoder
+from models.networks.encoder import Encoder
 from models.runtime import load_engine
 
 OPSET = 17
 HALVED_FROM = 1024  # elements; smaller arrays (norms, biases) keep float32
+EXAMPLES = 8  # held-out faces that the graph is compared on
 TOLERANCE = 0.02  # standard deviations of W: what float16 weights may change
 
 
@@ -51,13 +55,13 @@ def export_graph(
 
     Args:
         net: in evaluation mode.
-        examples: float32 inputs by name, in the order of `net`'s arguments.
+        examples: float32 inputs by name, in the order of `net`'s arguments; a batch as the network will see.
         output: name of its one output.
         path: the file; replaced only by a graph that is right.
         tolerance: maximum absolute error, that of the halved weights included.
 
     Returns:
-        The maximum absolute error by engine, on a batch of three.
+        The maximum absolute error by engine, on the examples.
 
     Raises:
         UserError: an engine is further off than `tolerance`.
@@ -78,13 +82,13 @@ def export_graph(
     onnx.checker.check_model(graph)
     temporary = path.with_suffix(".partial.onnx")
     onnx.save(graph, temporary)
-    rng = np.random.default_rng(4)
-    feeds = {name: rng.uniform(-1, 1, (3, *x.shape[1:])).astype(np.float32) for name, x in examples.items()}
+    feeds = {name: values.numpy() for name, values in examples.items()}
+    count = len(next(iter(feeds.values())))
     with torch.no_grad():
-        expected = net(*(torch.from_numpy(values) for values in feeds.values())).numpy()
+        expected = net(*examples.values()).numpy()
     errors = {}
     for engine in ("openvino", "onnxruntime"):
-        got = load_engine(temporary, engine, "float32", batch=3)(feeds)[output]
+        got = load_engine(temporary, engine, "float32", batch=count)(feeds)[output]
         errors[engine] = float(np.abs(got - expected).max())
     if max(errors.values()) > tolerance:
         temporary.unlink()
@@ -97,6 +101,8 @@ def main(argv: list[str] | None = None) -> None:
     """Command line of `python -m export ship`."""
     parser = argparse.ArgumentParser(prog="python -m export ship", description=__doc__)
     parser.add_argument("--run", type=Path, default=Path("runs/encoder"), help="folder of the training run")
+    parser.add_argument("--pool", type=Path, default=Path("runs/pool"))
+    parser.add_argument("--regressor", type=Path, default=zoo.SHIPPED / "landmarks.onnx")
     parser.add_argument("--out", type=Path, default=zoo.SHIPPED / "encoder.onnx")
     args = parser.parse_args(argv)
     checkpoint = args.run / "last.pt"
@@ -104,11 +110,15 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"no checkpoint {checkpoint}; train one first: python -m export encoder")
     saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
     state = saved["average"]
-    net = Encoder(state["mean_w"], state["std_w"])
-    net.load_state_dict(state)
-    net.eval()
+    encoder = Encoder(state["mean_w"], state["std_w"])
+    encoder.load_state_dict(state)
+    pool = open_pool(args.pool)
+    net = refined(encoder.eval(), load_regressor(args.regressor), pool)
 
-    examples = {"image": torch.zeros(1, 3, 128, 128), "landmarks": torch.full((1, LANDMARKS, 2), 0.5)}
+    examples = {
+        "image": to_input(np.array(pool.images[:EXAMPLES])),
+        "landmarks": torch.from_numpy(np.array(pool.landmarks[:EXAMPLES])),
+    }
     unit = float(state["std_w"].min())
     errors = export_graph(net, examples, "w_plus", args.out, tolerance=TOLERANCE * unit)
     figures = {

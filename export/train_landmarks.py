@@ -134,8 +134,8 @@ def main(argv: list[str] | None = None) -> None:
             progress.update(task, advance=1, description=f"loss {float(loss.detach()):.2f}")
     net.eval()
     figures = displacement_errors(net, pool, edits)
-    example = torch.zeros(1, latent.LAYERS, latent.STYLE_DIM)
-    export_graph(net, {"w_plus": example}, "landmarks", args.out / "landmarks.onnx", tolerance=1e-3)
+    examples = torch.from_numpy(pool.latents[:8].astype(np.float32))
+    export_graph(net, {"w_plus": examples}, "landmarks", args.out / "landmarks.onnx", tolerance=1e-3)
     np.save(args.out / "canonical_face.npy", canonical_face(pool))
     card = {
         "steps": args.steps,
