@@ -29,7 +29,8 @@ from models.landmarker import Landmarker
 
 ENCODER = "encoder"  # the word for the default one
 LEAST = 35.0  # dB from float32, of the worst sample
-MARGIN = 1.0  # dB more on the samples that layers are chosen by: fresh ones are a little worse
+# dB more on the samples that layers are chosen by: fresh ones are a little worse. The next if faces change.
+MARGINS = (1.0, 4.0, 7.0, 10.0)
 MOST_MOVED = 0.05  # of the identity distance
 CALIBRATION_SEED, TUNING_SEED, HELD_OUT_SEED = 5, 6, 99
 TUNING, HELD_OUT = 6, 16  # samples
@@ -56,27 +57,32 @@ def write_int8(network: Network, folder: Path, *, samples: int, least: float = L
     expected = np.concatenate([right for _, right in cases])
     peak = parity.PICTURE_PEAK if network.kind == "generator" else float(np.ptp(expected))
     whole = int8.quantised(exact, calibration)
-    wanted = least + MARGIN
+    file = folder / f"{network.kind}.onnx"
     with tempfile.TemporaryDirectory(dir=folder) as work:
         ratios = int8.sensitivity(exact, whole, cases, peak, Path(work))
 
         def judge(layers: int8.Layers) -> float:
             return int8.worst_psnr(int8.mixed(exact, whole, layers), cases, peak, Path(work))
 
-        chosen = int8.choose(ratios, wanted, judge)
-        if not chosen:
-            raise UserError(f"no layer of {network.source.file} stays within {wanted:g} dB in int8; not written")
-        file = folder / f"{network.kind}.onnx"
-        onnx.save(with_batch(int8.mixed(exact, whole, chosen), None), file)
+        for margin in MARGINS:
+            chosen = int8.choose(ratios, least + margin, judge)
+            if not chosen:
+                raise UserError(
+                    f"no layer of {network.source.file} stays within {least + margin:g} dB in int8; not written"
+                )
+            onnx.save(with_batch(int8.mixed(exact, whole, chosen), None), file)
+            identity = (generator_identity if network.kind == "generator" else encoder_identity)(
+                network, parity.open_openvino(file)
+            )
+            moved = identity["moved"]
+            if moved is None or float(str(moved)) < MOST_MOVED:
+                break
+            print(f"{len(chosen)} layers in int8 move the identity distance by {moved}: fewer are tried")
+        else:
+            raise UserError(f"in int8 the identity distance moves by {moved}, allowed is {MOST_MOVED}; not written")
         before = Path(work) / "float32.onnx"
         onnx.save(exact, before)
         times = int8.milliseconds({"float32": before, "int8": file}, tuning[0])
-    run = parity.open_openvino(file)
-    identity = generator_identity(network, run) if network.kind == "generator" else encoder_identity(network, run)
-    if identity["moved"] is not None and not float(str(identity["moved"])) < MOST_MOVED:
-        raise UserError(
-            f"in int8 the identity distance moves by {identity['moved']}, allowed is {MOST_MOVED}; not written"
-        )
     report: dict[str, Json] = {
         "sensitivity": [
             {"layer": layer, "psnr_db": round(ratio, 2), "int8": layer in chosen} for layer, ratio in ratios.items()
