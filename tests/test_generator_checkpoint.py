@@ -104,16 +104,16 @@ def test_float16_tensors_load(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("wrap", ["training", "g_ema", "encoder"])
+@pytest.mark.parametrize("wrap", ["training", "g_ema", "encoder", "encoder into W"])
 def test_rosinality_checkpoints_give_the_same_output(tmp_path: Path, wrap: str, zipped: bool) -> None:
     content = rosinality_checkpoint(RAW)
     if wrap == "g_ema":
         content = {"g_ema": content["g_ema"]}
-    if wrap == "encoder":
+    if wrap.startswith("encoder"):
         state = {f"decoder.{name}": tensor for name, tensor in rosinality_state(RAW).items()}
         content = {
             "state_dict": state | {"encoder.bias": torch.zeros(3)},
-            "latent_avg": content["latent_avg"].expand(6, -1),
+            "latent_avg": content["latent_avg"].expand(1 if "W" in wrap else 6, -1),
         }
     path = tmp_path / "network.pt"
     torch.save(content, path, _use_new_zipfile_serialization=zipped)

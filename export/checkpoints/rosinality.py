@@ -144,9 +144,9 @@ class _Generator:
         return self._weight(f"{theirs}.conv", f"{ours}.conv") | {f"{ours}.bias": Found(self._take(f"{theirs}.bias"))}
 
     def _mean_w(self, config: StyleGAN2Config) -> Found | None:
-        """The mean of W, which some files repeat for each layer."""
+        """The mean of W, which some files repeat for each layer, or hold as a row."""
         mean = self.mean_w
-        if mean is not None and mean.shape == (config.layers, config.w_dim):
+        if mean is not None and mean.shape in ((config.layers, config.w_dim), (1, config.w_dim)):
             if not np.array_equal(mean, np.broadcast_to(mean[:1], mean.shape)):
                 raise RefusedError("its 'latent_avg' differs from layer to layer")
             mean = mean[0]
