@@ -53,7 +53,7 @@ OF_BROWS = ("brows-up", "brow-furrow", "surprise")
 
 # Layers, by trial on 16 faces: the fewest without more leaks, change of identity and of background per effect.
 RECIPES = {
-    "smile": Recipe("smile", "smiles", COARSE_AND_MIDDLE, 0.38, (0.0, 0.3), AN_EXPRESSION),
+    "smile": Recipe("smile", "smiles", COARSE_AND_MIDDLE, 0.45, (0.0, 0.3), AN_EXPRESSION),
     "mouth-open": Recipe("mouth-open", "opens the mouth", COARSE_AND_MIDDLE, 0.16, (0.0, 0.2), AN_EXPRESSION),
     "surprise": Recipe("surprise", "is surprised", COARSE_AND_MIDDLE, 0.3, ANYTHING, AN_EXPRESSION, OF_SURPRISE),
     "eyes-closed": Recipe("eyes-closed", "closes the eyes", MIDDLE, 0.2, (0.0, 0.3), AN_EXPRESSION, OF_LIDS),

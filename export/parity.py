@@ -11,11 +11,11 @@ import numpy as np
 import onnxruntime as ort
 import openvino as ov
 
-from models import tensorrt_run
 from models.arrays import F32
 from models.artefact import FORMATS, Parity
 from models.engine import Engine
 from models.errors import UserError
+from models.nvidia import tensorrt_run
 
 Feeds = Mapping[str, F32]
 Run = Callable[[Feeds], F32]

@@ -22,13 +22,14 @@ import openvino as ov
 
 from export import half, networks, parity
 from export.networks import Network
-from models import artefact, tensorrt_build, tensorrt_key
+from models import artefact
 from models.artefact import Json, Manifest
-from models.cuda_device import find_gpu
 from models.engine import Unavailable
 from models.errors import UserError
 from models.networks.stylegan2 import Noise
-from models.tensorrt_key import BatchProfile
+from models.nvidia import tensorrt_build, tensorrt_key
+from models.nvidia.cuda_device import find_gpu
+from models.nvidia.tensorrt_key import BatchProfile
 
 PRECISIONS = ("float32", "float16")
 DEFAULT = "default"

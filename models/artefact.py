@@ -22,7 +22,7 @@ import numpy as np
 from models.arrays import F32
 from models.errors import UserError
 from models.npy import load_npz
-from models.unpickle import read_limited
+from models.pickles.unpickle import read_limited
 
 Kind: TypeAlias = Literal["generator", "mapping", "encoder"]
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"

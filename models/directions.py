@@ -15,7 +15,7 @@ from models.arrays import F32
 from models.errors import UserError
 from models.latent import LatentSpace, shipped_space
 from models.npy import load_npy, load_npz
-from models.unpickle import Tree, load_tensors
+from models.pickles.unpickle import Tree, load_tensors
 
 SUFFIXES = (".pt", ".pth", ".npy", ".npz")
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import UserError
-from models.unpickle import DAMAGE, read_limited
+from models.pickles.unpickle import DAMAGE, read_limited
 
 _MAGIC = b"\x93NUMPY"
 # What NumPy itself writes, with Python 2's long integers. NumPy's reader evaluates any Python literal here,

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from models import tensorrt_provider
 from models.arrays import F32
 from models.engine import Engine, Precision, Run, Unavailable
 from models.errors import UserError
-from models.tensorrt_run import open_tensorrt
+from models.nvidia import tensorrt_provider
+from models.nvidia.tensorrt_run import open_tensorrt
 
 __all__ = ["ENGINES", "Engine", "Precision", "Run", "Unavailable", "load_engine", "open_engine"]
 

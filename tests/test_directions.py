@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from models.arrays import F32
 from models.directions import Direction, load_direction, shipped_directions
 from models.errors import UserError
-from models.unpickle import load_tensors
+from models.pickles.unpickle import load_tensors
 
 SHAPES = [(512,), (1, 512), (18, 512), (1, 18, 512)]
 REFUSAL_SECONDS = 2.0  # of CPU time: "at once", also for a program as long as is read at all

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models import cuda_device, onnx_graph, registry, tensorrt_build, tensorrt_key
+from models import onnx_graph, registry
 from models.arrays import F32
 from models.engine import Engine, Precision, Unavailable
+from models.nvidia import cuda_device, tensorrt_build, tensorrt_key
+from models.nvidia.tensorrt_key import BatchProfile
+from models.nvidia.tensorrt_run import FOLDER
 from models.runtime import load_engine
-from models.tensorrt_key import BatchProfile
-from models.tensorrt_run import FOLDER
 from models.zoo import SHIPPED, beside_weights
 
 pytestmark = pytest.mark.gpu

@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from models import cuda_device, registry, tensorrt_build, tensorrt_key
-from models.cuda_device import CudaError
+from models import registry
 from models.engine import Unavailable
 from models.errors import UserError
+from models.nvidia import cuda_device, tensorrt_build, tensorrt_key
+from models.nvidia.cuda_device import CudaError
+from models.nvidia.tensorrt_build import Library, build_engine, find_or_build
+from models.nvidia.tensorrt_key import BatchProfile
+from models.nvidia.tensorrt_run import Execution
 from models.runtime import load_engine
-from models.tensorrt_build import Library, build_engine, find_or_build
-from models.tensorrt_key import BatchProfile
-from models.tensorrt_run import Execution
 from models.zoo import SHIPPED, beside_weights
 
 LANDMARKS = SHIPPED / "landmarks.onnx"

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import onnx_graph, tensorrt_key, tensorrt_provider
+from models import onnx_graph
 from models.engine import Unavailable
-from models.tensorrt_buffers import ALIGNMENT, Tensor, plan_buffers
-from models.tensorrt_key import BatchProfile, EngineKey, Environment, KeyFile
+from models.nvidia import tensorrt_key, tensorrt_provider
+from models.nvidia.tensorrt_buffers import ALIGNMENT, Tensor, plan_buffers
+from models.nvidia.tensorrt_key import BatchProfile, EngineKey, Environment, KeyFile
 from models.zoo import SHIPPED
 
 HERE = Environment("NVIDIA L4", "8.9", "580.65.06, CUDA 13.0", "13.0", "tensorrt 10.16.1.11")

@@ -8,8 +8,8 @@ from pathlib import Path
 from export.checkpoints.generator import GeneratorCheckpoint, assemble, load_generator
 from export.checkpoints.official import read_official
 from export.checkpoints.rosinality import read_rosinality
-from models.pickle_opcodes import Budget
-from models.unpickle import DEFAULT_LIMIT, is_torch_file, read_limited, reading
+from models.pickles.pickle_opcodes import Budget
+from models.pickles.unpickle import DEFAULT_LIMIT, is_torch_file, read_limited, reading
 
 __all__ = ["GeneratorCheckpoint", "load_generator", "read_generator"]
 

@@ -14,8 +14,8 @@ from torch import nn
 from models.arrays import F32
 from models.errors import UserError
 from models.networks.stylegan2 import FIRST_SIZE, GAIN, LEAK, Mapping, Modulate, Noise, StyleGAN2Config, Synthesis
-from models.pickle_opcodes import RefusedError
-from models.torch_vocabulary import Array
+from models.pickles.pickle_opcodes import RefusedError
+from models.pickles.torch_vocabulary import Array
 
 Weights = dict[str, F32]
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from export.checkpoints.generator import MOST_CHANNELS, SIZES, Found, Parts, channel_limits, filter_taps
 from models.networks.stylegan2 import FIRST_SIZE, StyleGAN2Config
-from models.pickle_opcodes import Budget, RefusedError
-from models.pickle_program import Name, Record, Value, expect, interpret
-from models.torch_vocabulary import Array, TorchVocabulary
-from models.unpickle import read_torch
+from models.pickles.pickle_opcodes import Budget, RefusedError
+from models.pickles.pickle_program import Name, Record, Value, expect, interpret
+from models.pickles.torch_vocabulary import Array, TorchVocabulary
+from models.pickles.unpickle import read_torch
 
 _OBJECT = "torch_utils.persistence._reconstruct_persistent_obj"
 _STORAGE = "torch.storage._load_from_bytes"

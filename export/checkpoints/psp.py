@@ -22,8 +22,8 @@ from models.arrays import F32
 from models.errors import UserError
 from models.networks.irse50 import Backbone
 from models.networks.psp_encoder import ENCODERS, EncoderConfig, PyramidEncoder, StyleEncoder
-from models.pickle_program import Record
-from models.unpickle import Tree, load_tensors
+from models.pickles.pickle_program import Record
+from models.pickles.unpickle import Tree, load_tensors
 
 Checkpoint: TypeAlias = Mapping[Any, Any]  # what a file holds by name; nothing of it is trusted
 _T = TypeVar("_T")

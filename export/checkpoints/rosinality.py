@@ -12,10 +12,10 @@ import numpy as np
 
 from export.checkpoints.generator import SIZES, Found, Parts, channel_limits, filter_taps
 from models.networks.stylegan2 import StyleGAN2Config
-from models.pickle_opcodes import Budget, RefusedError
-from models.pickle_program import Value, expect
-from models.torch_vocabulary import Array
-from models.unpickle import read_torch
+from models.pickles.pickle_opcodes import Budget, RefusedError
+from models.pickles.pickle_program import Value, expect
+from models.pickles.torch_vocabulary import Array
+from models.pickles.unpickle import read_torch
 
 _LR_MULTIPLIER = 0.01  # of the mapping network, which the file does not say
 _RECORDS = frozenset({"argparse.Namespace", "torch.device", "torch.Size"})  # how it was trained

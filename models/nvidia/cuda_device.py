@@ -16,7 +16,7 @@ class CudaError(RuntimeError):
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU and its driver; see models.tensorrt_key.Environment."""
+    """A GPU and its driver; see models.nvidia.tensorrt_key.Environment."""
 
     name: str
     compute_capability: str

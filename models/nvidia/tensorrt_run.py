@@ -18,14 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models import cuda_device, onnx_graph, tensorrt_build, tensorrt_key
+from models import onnx_graph
 from models.arrays import F32
-from models.cuda_device import CudaError, check
 from models.engine import Engine, Precision, Unavailable
 from models.errors import UserError
-from models.tensorrt_buffers import BufferPlan, Tensor, plan_buffers
-from models.tensorrt_build import Library, explain
-from models.tensorrt_key import BatchProfile
+from models.nvidia import cuda_device, tensorrt_build, tensorrt_key
+from models.nvidia.cuda_device import CudaError, check
+from models.nvidia.tensorrt_buffers import BufferPlan, Tensor, plan_buffers
+from models.nvidia.tensorrt_build import Library, explain
+from models.nvidia.tensorrt_key import BatchProfile
 
 FOLDER = "tensorrt"  # in the cache
 
@@ -35,7 +36,7 @@ def open_tensorrt(path: Path, *, precision: Precision, batch: int, threads: int,
 
     Args:
         path: the network.
-        precision: see models.tensorrt_build.build_engine.
+        precision: see models.nvidia.tensorrt_build.build_engine.
         batch: the batch size it will be called with.
         threads: of the CPU; none are used.
         cache: folder for engines; None = build each time.

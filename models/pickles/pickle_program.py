@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
-from models.pickle_opcodes import Budget, Program, RefusedError, operations
+from models.pickles.pickle_opcodes import Budget, Program, RefusedError, operations
 
 Value: TypeAlias = Any  # whatever the file holds; checked with `expect` where it is used
 

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from models.pickle_opcodes import RefusedError
-from models.pickle_program import Name, Record, Value, expect
+from models.pickles.pickle_opcodes import RefusedError
+from models.pickles.pickle_program import Name, Record, Value, expect
 
 Array: TypeAlias = NDArray[Any]
 Storages: TypeAlias = Callable[[str, np.dtype[Any], int], Array]

@@ -12,11 +12,12 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-from models import onnx_graph, tensorrt_build, tensorrt_key
+from models import onnx_graph
 from models.engine import Precision, Unavailable
 from models.errors import UserError
+from models.nvidia import tensorrt_build, tensorrt_key
+from models.nvidia.tensorrt_key import BatchProfile, EngineKey
 from models.onnx_graph import OnnxGraph
-from models.tensorrt_key import BatchProfile, EngineKey
 
 FOLDER = "onnxruntime-tensorrt"  # in the cache
 KEY = "key.json"
@@ -32,7 +33,7 @@ def prepare(
 
     Args:
         path: the ONNX network.
-        precision: "auto" and "float16" as in models.tensorrt_build.build_engine; the provider leaves TF32 on.
+        precision: "auto" and "float16" as in models.nvidia.tensorrt_build.build_engine; the provider leaves TF32 on.
         batch: the batch size it will be called with.
         cache: folder for engines; None = keep none.
         onnxruntime: its version.

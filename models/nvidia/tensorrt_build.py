@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models import cuda_device, onnx_graph, tensorrt_key
+from models import onnx_graph
 from models.engine import Precision, Unavailable
 from models.errors import UserError
-from models.tensorrt_key import BatchProfile, EngineKey, Environment, KeyFile
+from models.nvidia import cuda_device, tensorrt_key
+from models.nvidia.tensorrt_key import BatchProfile, EngineKey, Environment, KeyFile
 
 PACKAGES = ("tensorrt", "tensorrt_rtx")
 PORTABLE = "tensorrt_rtx"  # its engines run on any GPU that it knows
@@ -108,7 +109,7 @@ def build_engine(
         name: of the engine, without suffix; None = the network's.
 
     Returns:
-        The ``.engine`` file; its key is `models.tensorrt_key.key_path` of it.
+        The ``.engine`` file; its key is `models.nvidia.tensorrt_key.key_path` of it.
 
     Raises:
         Unavailable: TensorRT is not installed, has no GPU, or cannot build the network; the message says which.

@@ -21,9 +21,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from models.errors import UserError
-from models.pickle_opcodes import Budget, RefusedError
-from models.pickle_program import Record, Value, expect, interpret
-from models.torch_vocabulary import Array, TorchVocabulary, elements
+from models.pickles.pickle_opcodes import Budget, RefusedError
+from models.pickles.pickle_program import Record, Value, expect, interpret
+from models.pickles.torch_vocabulary import Array, TorchVocabulary, elements
 
 # What a file may hold: arrays in dicts, lists and tuples, beside plain values.
 Tree: TypeAlias = "dict[str | int, Tree] | list[Tree] | tuple[Tree, ...] | Array | Record | str | float | None"

@@ -1,0 +1,1 @@
+"""TensorRT and CUDA: engines built, keyed, kept and run on an NVIDIA GPU."""
