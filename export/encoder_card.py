@@ -32,9 +32,10 @@ Aligned crop of a face, 128 px, and MediaPipe's 478 landmarks in it -> W+ [18, 5
 | `w_plus` | float32 [N, 18, 512], of the StyleGAN2-FFHQ generator | W's own |
 
 **Form.** A residual network of 3x3 convolutions to a 4x4 map, kept as a map; a small network for the landmarks; both
-lead to one base w and an offset per layer (after e4e), from the mean latent. Then, three times, the landmark
-regressor tells what face that estimate would make, and a linear map of the landmarks it misses corrects it
-(`export/refine_encoder.py`): feedback as in ReStyle (arXiv:2104.02699), with no picture made.
+lead to one base w and an offset per layer (after e4e), from the mean latent. Then feedback as in ReStyle
+(arXiv:2104.02699), with no picture made: small networks tell a thumbnail and the landmarks of the face that the
+estimate would make, and linear maps of what these miss correct it, once for the colours, three times for the
+landmarks (`export/refine_encoder.py`).
 
 **Data.** The generator's own samples and nothing else: truncation 0.45 to 1, 40% style mixes, some with every layer
 leaning to another face (`python -m export pool --free`: photographs lie off W), found again by MediaPipe. No
@@ -70,7 +71,7 @@ R2 of standardised W+ on the generated faces: {r2}.
 ![Input, reconstruction, and edits of generated faces]({picture})
 
 **Limits.** It finds pose, expression and the shape of face and features; about half of the photographed people are to
-a face recogniser (under 0.6) the same person. Pale and grey light comes back as warm skin, a bald head with hair. It
+a face recogniser (under 0.6) the same person. A bald head may come back with hair. It
 was trained on generated faces, which are more often young, smiling and light-skinned than people are. Profile views
 are outside of what it knows.
 

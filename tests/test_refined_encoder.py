@@ -17,6 +17,7 @@ from models.latent import broadcast, mean_w, std_w
 from models.networks.encoder import Encoder
 from models.networks.landmark_regressor import LandmarkRegressor
 from models.networks.refined_encoder import Correction, RefinedEncoder
+from models.networks.thumbnail_regressor import SIZE, ThumbnailRegressor
 
 pytestmark = pytest.mark.train
 
@@ -55,15 +56,36 @@ def test_each_step_brings_the_landmarks_nearer(rng: np.random.Generator) -> None
         parameter.data.zero_()
     regressor.linear.weight.data[:, : 2 * POINTS] = torch.eye(2 * POINTS)
     half = Correction(components, 0.5 * torch.eye(2 * POINTS, 18 * 512))
+    pixels = 3 * SIZE * SIZE
+    ones = torch.ones(512)
+    plain = ThumbnailRegressor(0 * ones, ones, torch.ones(1, 1, SIZE, SIZE), torch.zeros(pixels), torch.eye(pixels))
+    nothing = Correction(torch.eye(pixels), torch.zeros(pixels, 18 * 512))
     image = torch.zeros(3, 3, 128, 128)
     landmarks = torch.from_numpy(rng.standard_normal((3, POINTS, 2)).astype(np.float32))
     missed = []
     with torch.no_grad():
         for steps in (0, 1, 3):
-            w_plus = RefinedEncoder(encoder, regressor, half, steps)(image, landmarks)
+            w_plus = RefinedEncoder(encoder, plain, nothing, regressor, half, steps)(image, landmarks)
             missed.append(landmarks - regressor(w_plus))
     torch.testing.assert_close(missed[1], missed[0] / 2, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(missed[2], missed[0] / 8, rtol=1e-3, atol=1e-4)
+
+
+def test_a_thumbnail_that_is_missed_is_asked_for() -> None:
+    weight = torch.zeros(1, 1, SIZE, SIZE)
+    weight[..., 4, 5] = 0.5
+    net = ThumbnailRegressor(
+        torch.zeros(512),
+        torch.ones(512),
+        weight,
+        torch.full((3 * SIZE * SIZE,), 0.1),
+        torch.zeros(1, 3 * SIZE * SIZE),
+    )
+    image = torch.zeros(1, 3, 128, 128)
+    image[:, 1, 32:40, 40:48] = 0.8
+    seen = net.seen(image).reshape(3, SIZE, SIZE)
+    assert seen[1, 4, 5] == pytest.approx(0.4) and int(torch.count_nonzero(seen)) == 1
+    torch.testing.assert_close(net(torch.randn(2, 18, 512)), torch.full((2, 3 * SIZE * SIZE), 0.1))
 
 
 def test_the_regressor_comes_back_from_its_graph() -> None:

@@ -1,8 +1,8 @@
-"""The encoder, corrected by the landmarks that its estimate would have: feedback, as in ReStyle, without a picture.
+"""The encoder, corrected by how its estimate would look: feedback, as in ReStyle, without making a picture.
 
-ReStyle (Alaluf et al., arXiv:2104.02699) looks at what the generator makes of an estimate and corrects that. Here a
-regressor tells the landmarks of that face from the latent alone, which costs next to nothing; what they miss of the
-crop's landmarks says, by a linear map, how the latent is probably off.
+ReStyle (Alaluf et al., arXiv:2104.02699) looks at what the generator makes of an estimate and corrects that. Here
+small networks tell from the latent alone the landmarks of that face and a thumbnail of its colours, which costs next
+to nothing; what these miss of the crop's says, by a linear map, how the latent is probably off.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from models.networks.encoder import LAYERS, STYLE_DIM, Encoder
 from models.networks.landmark_regressor import LandmarkRegressor
+from models.networks.thumbnail_regressor import ThumbnailRegressor
 
 
 class Correction(nn.Module):
-    """Missed landmarks float32 [N, 956], found minus expected -> what to add to standardised W+ [N, 18, 512].
+    """What is missed, float32 [N, D], found minus expected -> what to add to standardised W+ [N, 18, 512].
 
     Args:
-        components: float32 [956, K], principal components of what is missed, of length 1 each.
+        components: float32 [D, K], principal components of what is missed, of length 1 each.
         answer: float32 [K, 9216], to each of them.
     """
 
@@ -40,21 +41,35 @@ class RefinedEncoder(nn.Module):
 
     Args:
         encoder: gives the first estimate.
+        thumbnails: W+ -> thumbnail.
+        recolour: corrects the estimate once by the thumbnail it misses.
         regressor: W+ -> landmarks.
-        correction: of an estimate.
-        steps: how many times to correct.
+        reshape: corrects it by the landmarks it misses.
+        steps: how many times.
     """
 
-    def __init__(self, encoder: Encoder, regressor: LandmarkRegressor, correction: Correction, steps: int) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        thumbnails: ThumbnailRegressor,
+        recolour: Correction,
+        regressor: LandmarkRegressor,
+        reshape: Correction,
+        steps: int,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
+        self.thumbnails = thumbnails
+        self.recolour = recolour
         self.regressor = regressor
-        self.correction = correction
+        self.reshape = reshape
         self.steps = steps
 
     def forward(self, image: Tensor, landmarks: Tensor) -> Tensor:
+        unit = self.encoder.std_w
         w_plus = cast(Tensor, self.encoder(image, landmarks))
+        w_plus = w_plus + unit * self.recolour(self.thumbnails.seen(image) - self.thumbnails(w_plus))
         for _ in range(self.steps):
             missed = (landmarks - cast(Tensor, self.regressor(w_plus))).flatten(1)
-            w_plus = w_plus + self.encoder.std_w * self.correction(missed)
+            w_plus = w_plus + unit * self.reshape(missed)
         return w_plus
