@@ -16,9 +16,9 @@ from hypothesis import settings
 from live.grab import quiet
 from models import registry
 from models.arrays import U8
-from tests.desktop import display
+from tests.desktop import display, x_server
 
-__all__ = ["display"]  # a fixture, for every test
+__all__ = ["display", "x_server"]  # fixtures, for every test
 
 # A job in a shell's background ignores Ctrl-C, and so would every process the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

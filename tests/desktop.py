@@ -25,9 +25,9 @@ needs_x = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
-def display() -> Iterator[str]:
-    """An X display of its own, with a window manager; Qt keeps to the first display a process uses."""
+@pytest.fixture(scope="session")
+def x_server() -> Iterator[str]:
+    """An X display of its own, with a window manager; one for all, since Qt keeps to the first a process uses."""
     reading, writing = os.pipe()
     screen = f"{SCREEN_SIZE[0]}x{SCREEN_SIZE[1]}x24"
     server = subprocess.Popen(
@@ -41,16 +41,22 @@ def display() -> Iterator[str]:
     manager = subprocess.Popen(
         ["openbox", "--sm-disable"], env={**os.environ, "DISPLAY": name}, stderr=subprocess.DEVNULL
     )
-    before = os.environ.get("DISPLAY")
-    os.environ["DISPLAY"] = name
     yield name
+    for process in (manager, server):
+        process.terminate()
+        process.wait(WAIT)
+
+
+@pytest.fixture(scope="module")
+def display(x_server: str) -> Iterator[str]:
+    """That display, where windows open while the tests of a module run."""
+    before = os.environ.get("DISPLAY")
+    os.environ["DISPLAY"] = x_server
+    yield x_server
     if before is None:
         del os.environ["DISPLAY"]
     else:
         os.environ["DISPLAY"] = before
-    for process in (manager, server):
-        process.terminate()
-        process.wait(WAIT)
 
 
 def xdotool(*arguments: str) -> str:
