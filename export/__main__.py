@@ -37,6 +37,7 @@ COMMANDS = {
     "modulation": Command("export.modulation", "time the two forms of StyleGAN2's modulated convolution"),
     "speed": Command("export.speed", "time the generator against its matrix products"),
     "pool": Command("export.pool", "fill the pool of generated faces that the encoder is trained on"),
+    "surrogate": Command("export.train_surrogate", "train what tells a latent's looks, for the encoder's feedback"),
     "encoder": Command("export.train_encoder", "train the encoder"),
     "ship": Command("export.ship_encoder", "write the trained encoder as the ONNX graph that is shipped"),
     "card": Command("export.encoder_card", "write the encoder's model card from an evaluation"),

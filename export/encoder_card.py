@@ -33,9 +33,9 @@ Aligned crop of a face, 128 px, and MediaPipe's 478 landmarks in it -> W+ [18, 5
 
 **Form.** A residual network of 3x3 convolutions to a 4x4 map, kept as a map; a small network for the landmarks; both
 lead to one base w and an offset per layer (after e4e), from the mean latent. Then feedback as in ReStyle
-(arXiv:2104.02699), with no picture made: small networks tell a thumbnail and the landmarks of the face that the
-estimate would make, and linear maps of what these miss correct it, once for the colours, three times for the
-landmarks (`export/refine_encoder.py`).
+(arXiv:2104.02699), with no picture made: a small network tells from the latent the landmarks and a thumbnail of the
+face that the estimate would make, and what these miss of the crop's says, with what the encoder saw, how the latent
+is to change; three times (`models/networks/refined_encoder.py`).
 
 **Data.** The generator's own samples and nothing else: truncation 0.45 to 1, 40% style mixes, some with every layer
 leaning to another face (`python -m export pool --free`: photographs lie off W), found again by MediaPipe. No
@@ -43,9 +43,11 @@ photograph was used. Augmentation: small misalignment, light, colour, blur, nois
 occluding patches.
 
 **Recipe.** {steps} steps of batch 32, {minutes:.0f} minutes on two busy cores, seed 1; AdamW, cosine from 1e-3,
-weight average. Loss: smooth L1 of standardised W+, plus the distance of what the latents show
-(`export/latent_metric.py`): the Gauss-Newton metric of the picture, and linear maps to landmarks and blendshapes and
-to a face recogniser's embedding.
+weight average; encoder and feedback together. Loss: smooth L1 of standardised W+, plus the distance of what the
+latents show: the Gauss-Newton metric of the picture, linear maps to landmarks and blendshapes and to a face
+recogniser's embedding (`export/latent_metric.py`), and landmarks, thumbnail and embedding as the network tells them
+that was trained to before (`export/train_surrogate.py`: on held-out faces it explains
+{surrogate}).
 
 Of the shipped weights in particular: the first 5,288 steps saw 16,959 faces, made with an earlier 256 px head (27
 dB), and ended a cosine of their own; colour augmentation was two to three times as strong in the first 2,500 of them.
@@ -54,6 +56,7 @@ counted twice. Other work ran on the same cores: the minutes say little.
 
 ```bash
 python -m export pool &
+python -m export surrogate
 python -m export encoder
 python -m export ship
 python -m export evaluate --photos DIR --out runs/evaluation
@@ -127,6 +130,7 @@ def main(argv: list[str] | None = None) -> None:
             parameters=encoder["parameters"] / 1e6,
             steps=encoder["steps"],
             minutes=encoder["minutes"],
+            surrogate=", ".join(f"{share:.0%} of the {name}" for name, share in encoder["surrogate"].items()),
             engine=measured["engine"],
             table=markdown_table(measured["sets"]),
             r2=", ".join(f"{value:.2f} {name}" for name, value in r2.items()),

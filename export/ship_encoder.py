@@ -1,7 +1,7 @@
 """Writes the trained encoder as models/shipped/encoder.onnx, its big weights stored in float16.
 
-The averaged weights of the training run, with a correction fitted to them (export/refine_encoder.py), are exported,
-the graph is compared with PyTorch in both engines, and only then is the file put in place.
+The averaged weights of the training run are exported, the graph is compared with PyTorch in both engines, and only
+then is the file put in place.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from onnx import numpy_helper
 from torch import nn
 
 from export.pool import open_pool
-from export.refine_encoder import load_regressor, refined
-from export.train_encoder import to_input
+from export.train_surrogate import FILE as SURROGATE
+from export.training_input import to_input
 from models import zoo
 from models.errors import UserError
 from models.networks.encoder import Encoder
+from models.networks.refined_encoder import RefinedEncoder
+from models.networks.surrogate import empty_surrogate
 from models.runtime import load_engine
 
 OPSET = 17
@@ -102,7 +104,6 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m export ship", description=__doc__)
     parser.add_argument("--run", type=Path, default=Path("runs/encoder"), help="folder of the training run")
     parser.add_argument("--pool", type=Path, default=Path("runs/pool"))
-    parser.add_argument("--regressor", type=Path, default=zoo.SHIPPED / "landmarks.onnx")
     parser.add_argument("--out", type=Path, default=zoo.SHIPPED / "encoder.onnx")
     args = parser.parse_args(argv)
     checkpoint = args.run / "last.pt"
@@ -110,22 +111,24 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"no checkpoint {checkpoint}; train one first: python -m export encoder")
     saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
     state = saved["average"]
-    encoder = Encoder(state["mean_w"], state["std_w"])
-    encoder.load_state_dict(state)
+    mean, unit = state["encoder.mean_w"], state["encoder.std_w"]
+    net = RefinedEncoder(Encoder(mean, unit), empty_surrogate())
+    net.load_state_dict(state)
+    net.eval()
     pool = open_pool(args.pool)
-    net = refined(encoder.eval(), load_regressor(args.regressor), pool)
 
     examples = {
         "image": to_input(np.array(pool.images[:EXAMPLES])),
         "landmarks": torch.from_numpy(np.array(pool.landmarks[:EXAMPLES])),
     }
-    unit = float(state["std_w"].min())
-    errors = export_graph(net, examples, "w_plus", args.out, tolerance=TOLERANCE * unit)
+    least = float(unit.min())
+    errors = export_graph(net, examples, "w_plus", args.out, tolerance=TOLERANCE * least)
     figures = {
         "steps": saved["step"],
         "minutes": round(saved["spent"] / 60, 1),
+        "surrogate": json.loads((args.run / SURROGATE).with_suffix(".json").read_text())["explained"],
         "parameters": sum(p.numel() for p in net.parameters()),
-        "float16_error_in_standard_deviations": {name: error / unit for name, error in errors.items()},
+        "float16_error_in_standard_deviations": {name: error / least for name, error in errors.items()},
         "sha256": zoo.sha256(args.out),
     }
     args.out.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n")

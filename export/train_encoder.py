@@ -1,9 +1,11 @@
-"""Trains the encoder on generated faces: crop and landmarks -> W+, the latent being known.
+"""Trains the encoder with its feedback on generated faces: crop and landmarks -> W+, the latent being known.
 
-Reads the pool that `python -m export pool` fills, with fresh augmentation of every sample. The loss is the
-smooth L1 distance of standardised W+ plus the distance of what the latents show (export/latent_metric.py): picture,
-geometry and identity, each in units in which guessing the mean face costs 1. The learning rate follows a cosine of
-the time spent, so that a slow machine ends as well-tempered as a fast one. Stopped and started again, it goes on.
+Reads the pool that `python -m export pool` fills, with fresh augmentation of every sample. The loss of an estimate is
+the smooth L1 distance of standardised W+ plus the distance of what the latents show (export/latent_metric.py):
+picture, geometry and identity, each in units in which guessing the mean face costs 1; of the last estimate also what
+`python -m export surrogate` tells from the latents. The estimates before it count a little. The learning rate
+follows a cosine of the time spent, so that a slow machine ends as well-tempered as a fast one. Stopped and started
+again, it goes on.
 """
 
 from __future__ import annotations
@@ -27,15 +29,20 @@ from export import latent_metric
 from export.augment import disturb_landmarks, misalign, photograph
 from export.measure import IdentityMeter
 from export.pool import Pool, open_pool
+from export.train_surrogate import FILE as SURROGATE
+from export.train_surrogate import load_surrogate
+from export.training_input import HELD_OUT, to_input
 from models import latent, zoo
-from models.arrays import F32, U8
+from models.arrays import F32
 from models.networks.encoder import Encoder
+from models.networks.refined_encoder import RefinedEncoder
 
-HELD_OUT = 512  # first rows of the pool, never trained on
 GROUPS = {"coarse": slice(0, 4), "middle": slice(4, 8), "fine": slice(8, 18)}
 FEED_SECONDS = 300.0  # without a batch, after which training ends
 AVERAGE = 0.999  # decay of the weight average
 WEIGHTS = {"picture": 1.0, "geometry": 2.0, "identity": 1.0}  # of the metric's parts, against the latent's 2
+LOOKS = {"landmarks": 2.0, "thumbnail": 0.5, "identity": 1.0}  # of what the latents look like
+EARLIER = 0.15  # weight of every estimate before the last
 
 
 def batches(
@@ -60,11 +67,6 @@ def batches(
                 continue
 
 
-def to_input(images: U8) -> Tensor:
-    """uint8 [N, S, S, 3] -> float32 [N, 3, S, S] in [-1, 1]."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
-
-
 def load_metric(folder: Path, pool: Pool, heads: Path, mean: F32, unit: F32) -> dict[str, Tensor]:
     """The rows of the latent metric, made once and kept in `folder`."""
     path = folder / "metric.npz"
@@ -82,15 +84,35 @@ def load_metric(folder: Path, pool: Pool, heads: Path, mean: F32, unit: F32) -> 
         return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
 
 
-def held_out_scores(net: Encoder, pool: Pool, metric: dict[str, Tensor]) -> dict[str, float]:
+def losses_of(
+    net: RefinedEncoder, estimates: list[Tensor], truth: Tensor, metric: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Each part of the loss, weighted, of standardised W+ estimates [N, 18, 512] of a `truth` like them."""
+    shares = [EARLIER] * (len(estimates) - 1) + [1.0]
+    losses = {name: truth.new_zeros(()) for name in ("latent", *metric)}
+    for share, estimate in zip(shares, estimates, strict=True):
+        error = estimate - truth
+        losses["latent"] = losses["latent"] + 2 * share * F.smooth_l1_loss(error, torch.zeros_like(error))
+        for name, rows in metric.items():
+            losses[name] = losses[name] + share * WEIGHTS[name] * (error.flatten(1) @ rows.T).square().sum(1).mean()
+    with torch.no_grad():
+        looks = net.surrogate(truth)
+    for name, unlike in net.surrogate.unlike(net.surrogate(estimates[-1]) - looks).items():
+        losses[f"look_{name}"] = LOOKS[name] * unlike
+    return losses
+
+
+def held_out_scores(net: RefinedEncoder, pool: Pool, metric: dict[str, Tensor]) -> dict[str, float]:
     """R2 of W+ by layer group and the share of each metric left unexplained, on clean held-out samples."""
     rows = slice(0, HELD_OUT)
     images, landmarks = to_input(pool.images[rows]), torch.from_numpy(np.array(pool.landmarks[rows]))
-    truth = (torch.from_numpy(pool.latents[rows].astype(np.float32)) - net.mean_w) / net.std_w
+    encoder = net.encoder
+    truth = (torch.from_numpy(pool.latents[rows].astype(np.float32)) - encoder.mean_w) / encoder.std_w
     with torch.no_grad():
         guess = torch.cat(
-            [net.standardised(i, p) for i, p in zip(images.split(64), landmarks.split(64), strict=True)]
+            [net.estimates(i, p)[-1] for i, p in zip(images.split(64), landmarks.split(64), strict=True)]
         )
+        unlike = net.surrogate.unlike(net.surrogate(guess) - net.surrogate(truth))
     error = guess - truth
     scores = {
         f"r2_{name}": 1 - float(error[:, part].square().sum() / (truth - truth.mean(0))[:, part].square().sum())
@@ -99,7 +121,7 @@ def held_out_scores(net: Encoder, pool: Pool, metric: dict[str, Tensor]) -> dict
     for name, rows_of in metric.items():
         share = (error.flatten(1) @ rows_of.T).square().sum() / (truth.flatten(1) @ rows_of.T).square().sum()
         scores[f"{name}_left"] = float(share)
-    return scores
+    return scores | {f"look_{name}_left": float(value) for name, value in unlike.items()}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -120,10 +142,12 @@ def main(argv: list[str] | None = None) -> None:
 
     mean, unit = np.array(latent.mean_w()), np.array(latent.std_w())  # copies: torch wants to write
     pool = open_pool(args.pool)
-    net = Encoder(torch.from_numpy(mean), torch.from_numpy(unit)).to(memory_format=torch.channels_last)
+    encoder = Encoder(torch.from_numpy(mean), torch.from_numpy(unit))
+    net = RefinedEncoder(encoder, load_surrogate(args.run / SURROGATE)).to(memory_format=torch.channels_last)
     average = copy.deepcopy(net).eval().requires_grad_(False)
-    decayed = [p for p in net.parameters() if p.ndim > 1]
-    plain = [p for p in net.parameters() if p.ndim <= 1]
+    learned = [p for p in net.parameters() if p.requires_grad]
+    decayed = [p for p in learned if p.ndim > 1]
+    plain = [p for p in learned if p.ndim <= 1]
     optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0}])
     step, spent = 0, 0.0
     last = args.run / "last.pt"
@@ -160,22 +184,19 @@ def main(argv: list[str] | None = None) -> None:
             rate = args.rate * min(1.0, (step + 1) / 300) * cosine
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            truth = (w_plus - net.mean_w) / net.std_w
+            truth = (w_plus - encoder.mean_w) / encoder.std_w
             with torch.autocast("cpu", torch.bfloat16):
-                guess = net.standardised(images, landmarks)
-            error = guess.float() - truth
-            losses = {"latent": F.smooth_l1_loss(error, torch.zeros_like(error)) * 2}
-            for name, rows in metric.items():
-                losses[name] = (error.flatten(1) @ rows.T).square().sum(1).mean() * WEIGHTS[name]
+                estimates = net.estimates(images, landmarks)
+            losses = losses_of(net, estimates, truth, metric)
             loss = torch.stack(list(losses.values())).sum()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            torch.nn.utils.clip_grad_norm_(learned, 1.0)
             optimizer.step()
             step += 1
             now = time.monotonic()
             spent, clock = spent + now - clock, now
-            progress.update(task, completed=spent, description=f"step {step}, loss {float(loss):.3f}")
+            progress.update(task, completed=spent, description=f"step {step}, loss {float(loss.detach()):.3f}")
             decay = min(AVERAGE, step / (step + 20))
             with torch.no_grad():
                 for ours, theirs in zip(average.parameters(), net.parameters(), strict=True):

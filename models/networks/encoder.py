@@ -17,6 +17,7 @@ from torch.nn import functional as F
 LAYERS = 18
 STYLE_DIM = 512
 LANDMARKS = 478
+HIDDEN = 1024
 
 
 class ResidualBlock(nn.Module):
@@ -47,7 +48,6 @@ class Encoder(nn.Module):
         std_w: float32 [512], the unit its outputs are learned in.
         widths: channels of the four stages, at 32, 16, 8 and 4 px.
         blocks: residual blocks per stage.
-        hidden: width of the layer the latent is read from.
     """
 
     mean_w: Tensor
@@ -59,7 +59,6 @@ class Encoder(nn.Module):
         std_w: Tensor,
         widths: tuple[int, ...] = (48, 96, 208, 384),
         blocks: tuple[int, ...] = (1, 2, 2, 2),
-        hidden: int = 1024,
     ) -> None:
         super().__init__()
         self.register_buffer("mean_w", mean_w)
@@ -78,22 +77,24 @@ class Encoder(nn.Module):
         self.reduce = nn.Conv2d(channels, 96, 1)
         self.geometry = nn.Sequential(nn.Linear(2 * LANDMARKS, 384), nn.GELU(), nn.Linear(384, 384), nn.GELU())
         self.trunk = nn.Sequential(
-            nn.Linear(96 * 16 + channels + 384, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU()
+            nn.Linear(96 * 16 + channels + 384, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, HIDDEN), nn.GELU()
         )
-        self.base = nn.Linear(hidden, STYLE_DIM)
-        self.offsets = nn.Sequential(nn.Linear(hidden, 320), nn.GELU(), nn.Linear(320, LAYERS * STYLE_DIM))
+        self.base = nn.Linear(HIDDEN, STYLE_DIM)
+        self.offsets = nn.Sequential(nn.Linear(HIDDEN, 320), nn.GELU(), nn.Linear(320, LAYERS * STYLE_DIM))
         nn.init.zeros_(cast(nn.Linear, self.offsets[-1]).weight)
         nn.init.zeros_(cast(nn.Linear, self.offsets[-1]).bias)
 
-    def standardised(self, image: Tensor, landmarks: Tensor) -> Tensor:
-        """(W+ - mean_w) / std_w, [N, 18, 512]."""
+    def features(self, image: Tensor, landmarks: Tensor) -> Tensor:
+        """What the latent is read from, [N, HIDDEN]."""
         x = self.stages(self.stem(image))
         # From the crop's centre, in units that make the spread of a face's points about one.
         geometry = self.geometry(((landmarks - 0.5) * 5.0).flatten(1))
-        features = torch.cat([self.reduce(x).flatten(1), x.mean((2, 3)), geometry], 1)
-        hidden = self.trunk(features)
-        offsets = self.offsets(hidden).reshape(-1, LAYERS, STYLE_DIM)
-        return cast(Tensor, self.base(hidden).unsqueeze(1) + offsets)
+        return cast(Tensor, self.trunk(torch.cat([self.reduce(x).flatten(1), x.mean((2, 3)), geometry], 1)))
+
+    def standardised(self, features: Tensor) -> Tensor:
+        """(W+ - mean_w) / std_w, [N, 18, 512]."""
+        offsets = self.offsets(features).reshape(-1, LAYERS, STYLE_DIM)
+        return cast(Tensor, self.base(features).unsqueeze(1) + offsets)
 
     def forward(self, image: Tensor, landmarks: Tensor) -> Tensor:
-        return self.mean_w + self.std_w * self.standardised(image, landmarks)
+        return self.mean_w + self.std_w * self.standardised(self.features(image, landmarks))

@@ -1,39 +1,43 @@
-"""The encoder, corrected by how its estimate would look: feedback, as in ReStyle, without making a picture.
+"""The encoder with feedback: it corrects its estimate by how that would look, without making a picture.
 
-ReStyle (Alaluf et al., arXiv:2104.02699) looks at what the generator makes of an estimate and corrects that. Here
-small networks tell from the latent alone the landmarks of that face and a thumbnail of its colours, which costs next
-to nothing; what these miss of the crop's says, by a linear map, how the latent is probably off.
+ReStyle (Alaluf et al., arXiv:2104.02699) looks at what the generator makes of an estimate, corrects that, and looks
+again. Here a small network tells from the latent alone the landmarks and the colours of that face, which costs next
+to nothing; what they miss of the crop's, and what the encoder saw of it, say how the latent is to change.
 """
 
 from __future__ import annotations
 
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
-from models.networks.encoder import LAYERS, STYLE_DIM, Encoder
-from models.networks.landmark_regressor import LandmarkRegressor
-from models.networks.thumbnail_regressor import ThumbnailRegressor
+from models.networks.encoder import HIDDEN, LAYERS, STYLE_DIM, Encoder
+from models.networks.surrogate import VISIBLE, Surrogate
+
+STEPS = 3
+RANK = 192
 
 
-class Correction(nn.Module):
-    """What is missed, float32 [N, D], found minus expected -> what to add to standardised W+ [N, 18, 512].
+class Feedback(nn.Module):
+    """What an estimate misses [N, VISIBLE], what the encoder saw [N, HIDDEN] -> change of standardised W+.
 
     Args:
-        components: float32 [D, K], principal components of what is missed, of length 1 each.
-        answer: float32 [K, 9216], to each of them.
+        hidden: width.
     """
 
-    components: Tensor
-    answer: Tensor
-
-    def __init__(self, components: Tensor, answer: Tensor) -> None:
+    def __init__(self, hidden: int = 512) -> None:
         super().__init__()
-        self.register_buffer("components", components)
-        self.register_buffer("answer", answer)
+        self.net = nn.Sequential(
+            nn.Linear(VISIBLE + HIDDEN, hidden), nn.GELU(), nn.Linear(hidden, RANK), nn.GELU(),
+            nn.Linear(RANK, LAYERS * STYLE_DIM),
+        )  # fmt: skip
+        last = cast(nn.Linear, self.net[-1])
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
-    def forward(self, missed: Tensor) -> Tensor:
-        return ((missed @ self.components) @ self.answer).reshape(-1, LAYERS, STYLE_DIM)
+    def forward(self, missed: Tensor, features: Tensor) -> Tensor:
+        return cast(Tensor, self.net(torch.cat([missed, features], 1))).reshape(-1, LAYERS, STYLE_DIM)
 
 
 class RefinedEncoder(nn.Module):
@@ -41,35 +45,26 @@ class RefinedEncoder(nn.Module):
 
     Args:
         encoder: gives the first estimate.
-        thumbnails: W+ -> thumbnail.
-        recolour: corrects the estimate once by the thumbnail it misses.
-        regressor: W+ -> landmarks.
-        reshape: corrects it by the landmarks it misses.
-        steps: how many times.
+        surrogate: W+ -> how it would look.
+        steps: corrections, all by the same network.
     """
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        thumbnails: ThumbnailRegressor,
-        recolour: Correction,
-        regressor: LandmarkRegressor,
-        reshape: Correction,
-        steps: int,
-    ) -> None:
+    def __init__(self, encoder: Encoder, surrogate: Surrogate, steps: int = STEPS) -> None:
         super().__init__()
         self.encoder = encoder
-        self.thumbnails = thumbnails
-        self.recolour = recolour
-        self.regressor = regressor
-        self.reshape = reshape
+        self.surrogate = surrogate
+        self.feedback = Feedback()
         self.steps = steps
 
-    def forward(self, image: Tensor, landmarks: Tensor) -> Tensor:
-        unit = self.encoder.std_w
-        w_plus = cast(Tensor, self.encoder(image, landmarks))
-        w_plus = w_plus + unit * self.recolour(self.thumbnails.seen(image) - self.thumbnails(w_plus))
+    def estimates(self, image: Tensor, landmarks: Tensor) -> list[Tensor]:
+        """The standardised W+ before every correction and after the last."""
+        features = self.encoder.features(image, landmarks)
+        seen = self.surrogate.seen(image, landmarks)
+        estimates = [self.encoder.standardised(features).float()]  # trained in bfloat16, summed in float32
         for _ in range(self.steps):
-            missed = (landmarks - cast(Tensor, self.regressor(w_plus))).flatten(1)
-            w_plus = w_plus + unit * self.reshape(missed)
-        return w_plus
+            missed = seen - self.surrogate(estimates[-1])[:, :VISIBLE]
+            estimates.append(estimates[-1] + self.feedback(missed, features))
+        return estimates
+
+    def forward(self, image: Tensor, landmarks: Tensor) -> Tensor:
+        return self.encoder.mean_w + self.encoder.std_w * self.estimates(image, landmarks)[-1]

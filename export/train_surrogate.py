@@ -1,0 +1,157 @@
+"""Trains the network that tells what a latent looks like: W+ -> landmarks, thumbnail and identity of the face.
+
+The encoder's feedback (models/networks/refined_encoder.py) stands on it: it stands in for the generator, at a
+thousandth of its arithmetic. Learned from the pool, the identity from those of its faces that were embedded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import Progress, track
+from torch import Tensor
+
+from export.latent_metric import face_weight
+from export.measure import IdentityMeter
+from export.pool import SIZE, Pool, open_pool
+from export.training_input import HELD_OUT, to_input
+from models.arrays import F32
+from models.face_mesh import EYE_A, EYE_B, LIPS
+from models.latent import mean_w, std_w
+from models.networks.surrogate import (
+    EMBEDDING,
+    LANDMARK_SCORES,
+    PARTS,
+    SCORES,
+    THUMBNAIL,
+    THUMBNAIL_SCORES,
+    VISIBLE,
+    Surrogate,
+    Whitening,
+    empty_surrogate,
+)
+
+EMBEDDED = 9216  # faces whose identity is learned from: an embedding takes a twelfth of a second
+BACKDROP = 0.2  # weight of what is around the face, at most, against the face
+EXPRESSIVE = 3.0  # weight of the points of lips and eyes
+SPREAD_OF = 8192  # faces that the principal components come from
+FILE = "surrogate.pt"
+
+
+def whiten(rows: Tensor, scores: int) -> Whitening:
+    """The first principal components of [N, D]."""
+    mean = rows.mean(0)
+    _, values, directions = torch.linalg.svd(rows - mean, full_matrices=False)
+    deviations = values[:scores] / len(rows) ** 0.5
+    return Whitening(mean, (directions[:scores] / deviations[:, None]).T.contiguous(), deviations / deviations.norm())
+
+
+def embeddings(pool: Pool, folder: Path) -> F32:
+    """Embeddings float32 [N, 128] of the pool's first faces, made once and kept in `folder`."""
+    path = folder / "embeddings.npy"
+    if not path.exists():
+        meter = IdentityMeter()
+        n = min(EMBEDDED, pool.filled)
+        pixels = pool.landmarks[:n] * SIZE - np.float32(0.5)
+        pairs = zip(pool.images[:n], pixels, strict=True)
+        np.save(path, np.stack([meter.embed(*pair) for pair in track(pairs, "Identities", total=n)]))
+    return np.asarray(np.load(path), np.float32)
+
+
+def make_surrogate(pool: Pool, embedded: F32) -> tuple[Surrogate, Tensor]:
+    """An untrained network for the pool, and what it is to say: float32 [N, SCORES], NaN where nobody knows."""
+    weight = face_weight(THUMBNAIL)
+    weight = torch.where(weight > 0.5, 1.0, BACKDROP * weight)
+    importance = torch.ones(pool.landmarks.shape[1], 1)
+    importance[[*LIPS, *EYE_A, *EYE_B]] = EXPRESSIVE
+    n = pool.filled
+    # What the untrained network would see of the pool, unwhitened.
+    points = (torch.from_numpy(np.array(pool.landmarks[:n])) * importance.sqrt()).flatten(1)
+    identities = torch.from_numpy(embedded)
+    pixels = torch.cat(
+        [
+            (
+                torch.nn.functional.avg_pool2d(to_input(np.array(pool.images[rows])), SIZE // THUMBNAIL) * weight
+            ).flatten(1)
+            for rows in track(np.array_split(np.arange(n), -(-n // 512)), description="Thumbnails")
+        ]
+    )
+    parts = {"landmarks": points, "thumbnail": pixels, "identity": identities}
+    sizes = {"landmarks": LANDMARK_SCORES, "thumbnail": THUMBNAIL_SCORES, "identity": EMBEDDING}
+    by = {name: whiten(rows[HELD_OUT : HELD_OUT + SPREAD_OF], sizes[name]) for name, rows in parts.items()}
+    truth = torch.full((n, SCORES), math.nan)
+    for name, part in PARTS.items():
+        rows = parts[name]
+        truth[: len(rows), part] = (rows - by[name].mean) @ by[name].rows
+    return Surrogate(by["landmarks"], by["thumbnail"], by["identity"], importance, weight), truth
+
+
+def load_surrogate(path: Path) -> Surrogate:
+    """The trained network, in evaluation mode."""
+    net = empty_surrogate()
+    net.load_state_dict(torch.load(path, weights_only=True))
+    return net.eval().requires_grad_(False)
+
+
+def explained(net: Surrogate, latents: Tensor, truth: Tensor) -> dict[str, float]:
+    """R2 of each part."""
+    with torch.no_grad():
+        left = net.unlike(net(latents) - truth)
+        whole = net.unlike(truth - truth.mean(0))
+    return {name: round(1 - float(left[name] / whole[name]), 4) for name in left}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line of `python -m export surrogate`."""
+    parser = argparse.ArgumentParser(prog="python -m export surrogate", description=__doc__)
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--pool", type=Path, default=Path("runs/pool"))
+    parser.add_argument("--run", type=Path, default=Path("runs/encoder"), help="folder of the encoder's training")
+    args = parser.parse_args(argv)
+    args.run.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(1)
+    pool = open_pool(args.pool)
+    net, truth = make_surrogate(pool, embeddings(pool, args.pool))
+    n = len(truth)
+    mean, unit = torch.from_numpy(np.array(mean_w())), torch.from_numpy(np.array(std_w()))
+    latents = torch.from_numpy(np.array(pool.latents[:n]))
+    held = (latents[:HELD_OUT].float() - mean) / unit
+    embedded = int((~truth[:, VISIBLE].isnan()).sum())
+    optimizer = torch.optim.AdamW(net.parameters(), args.rate, weight_decay=0.3)
+    with Progress() as progress:
+        task = progress.add_task("Surrogate", total=args.steps)
+        for step in range(args.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = args.rate * min(1, (step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * step / args.steps))
+            # Half of the faces are of those whose identity is known.
+            rows = torch.cat([torch.randint(HELD_OUT, end, (args.batch // 2,)) for end in (embedded, n)])
+            with torch.autocast("cpu", torch.bfloat16):
+                scores = net((latents[rows].float() - mean) / unit)
+            known = truth[rows]
+            error = torch.where(known.isnan(), 0.0, scores.float() - known)
+            loss = torch.stack(list(net.unlike(error).values())).sum()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            progress.update(task, advance=1, description=f"loss {float(loss.detach()):.3f}")
+            if (step + 1) % 500 == 0:
+                progress.console.print(
+                    step + 1, round(float(loss.detach()), 3), explained(net, held, truth[:HELD_OUT])
+                )
+    torch.save(net.state_dict(), args.run / FILE)
+    figures = {"faces": n, "embedded": embedded, "explained": explained(net.eval(), held, truth[:HELD_OUT])}
+    (args.run / FILE).with_suffix(".json").write_text(json.dumps(figures) + "\n")
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
