@@ -94,18 +94,18 @@ def _bench(arguments: list[str]) -> int:
     if arguments[:1] == ["models"]:
         from rich.console import Console
 
-        from live import bench_models
+        from live.benches import bench_models
 
         measured = bench_models.run(bench_models.parse(arguments), command=command, show=Console().print)
     else:
-        from live import bench
+        from live.benches import bench_live
 
-        measured = bench.run(bench.parse(arguments), command=command, say=partial(print, flush=True))
+        measured = bench_live.run(bench_live.parse(arguments), command=command, say=partial(print, flush=True))
     return FINE if measured else NOT_WORKING
 
 
 def _enrol(arguments: list[str]) -> int:
-    from live import enrol
+    from live.enrolment import enrol
 
     enrol.run(enrol.parse(arguments), say=partial(print, flush=True))
     return FINE
@@ -132,7 +132,7 @@ def _list_directions(options: Options) -> None:
 
 
 def _list_cameras(_options: Options) -> None:
-    from live.source import list_cameras
+    from live.sources.source import list_cameras
 
     cameras = list_cameras()
     for camera in cameras:
@@ -142,7 +142,7 @@ def _list_cameras(_options: Options) -> None:
 
 
 def _list_outputs(_options: Options) -> None:
-    from live.sink import list_outputs
+    from live.outputs.sink import list_outputs
 
     for output in list_outputs():
         print(f"{output.name}: {output.description}" + (f" - {output.problem}" if output.problem else ""))

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
+from live.faces.track import FaceTracker
 from live.frame import Frame
 from live.loading import Models, load_effects, load_models, make_demo, make_pipeline, make_synthesizer
 from live.options import Options
-from live.sink import list_outputs
-from live.source import list_cameras
+from live.outputs.sink import list_outputs
+from live.outputs.video import VideoFile
+from live.sources.source import list_cameras
 from live.timing import Timings
-from live.track import FaceTracker
-from live.video import VideoFile
 from models import registry
 from models.artefact import Manifest
 from models.errors import UserError

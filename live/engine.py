@@ -10,14 +10,14 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from live.capture import Capture
 from live.frame import Frame
 from live.governor import Governor, Load
 from live.observer import Moment, Observer, Speed
+from live.outputs.sink import Sink
 from live.pipeline import Composite, Pipeline
 from live.report import FrameCounts, MemoryPeak
-from live.sink import Sink
-from live.source import Source
+from live.sources.capture import Capture
+from live.sources.source import Source
 from live.timing import Timings
 from models.errors import UserError
 

@@ -11,17 +11,17 @@ from types import MappingProxyType
 import psutil
 
 from live import people
-from live.demo import DemoSource
 from live.effects import DeformLoop, DeformSpec, DirectionEffect, EffectStack
+from live.faces.track import FaceTracker
 from live.options import Options
 from live.people import Enrolment
 from live.pipeline import Pipeline
 from live.priority import step_back
 from live.render import MODES, UNEDITED, make_mode
-from live.settle import Settler
+from live.settle.settle import Settler
+from live.sources.demo import DemoSource
 from live.synthesis import Synthesizer
 from live.timing import Timings
-from live.track import FaceTracker
 from live.worker import SynthesisWorker
 from models import pair as pairs
 from models import registry

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from live.cover import POLICIES
 from live.effects import DeformSpec, DirectionSpec, parse_deform, parse_direction
 from live.effects.place import split_place
+from live.outputs.video import FORMATS
 from live.render import MODES, UNEDITED
-from live.video import FORMATS
+from live.render.cover import POLICIES
 from models.errors import UserError
 from models.runtime import ENGINES
 from models.zoo import SIZES
@@ -63,7 +63,7 @@ class Options:
         identities: who is at which place, see live.people.
         settle: whether the inversion of whoever stays is improved meanwhile, see live.settle.
         faces: how many are followed at most.
-        on_lost: a name in live.cover.POLICIES.
+        on_lost: a name in live.render.cover.POLICIES.
         fps: frames a second that the governor holds.
         live: whether a video plays at its own speed, as a camera would.
         seconds: stop after so much time; None = no limit.

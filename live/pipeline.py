@@ -6,13 +6,13 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from live.cover import CoverState, close_cover, open_cover
 from live.effects import EffectStack
+from live.faces.track import FaceTracker
 from live.frame import FaceTrack, Frame
 from live.render import Mode
+from live.render.cover import CoverState, close_cover, open_cover
 from live.synthesis import Request, Synthesis, Synthesizer
 from live.timing import Timings
-from live.track import FaceTracker
 from live.worker import SynthesisWorker
 
 
@@ -42,7 +42,7 @@ class Pipeline:
         modes: by name.
         mode: the name of the one to begin with.
         size: pixels per side of the generated picture.
-        on_lost: a name in live.cover.POLICIES.
+        on_lost: a name in live.render.cover.POLICIES.
         timings: takes each stage's time.
 
     Attributes:

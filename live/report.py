@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from live.settling import Settled
+from live.settle.settling import Settled
 from live.timing import Summary
 
 REPORTED_PACKAGES = (
@@ -105,7 +105,7 @@ class Report:
         fps: frames shown per second of that time.
         updates: syntheses that changed the picture, per second of that time.
         cpu_seconds, memory_mb, governed: see live.engine.Outcome.
-        settled: what was learned of each face with --settle; see live.settling.Settled.
+        settled: what was learned of each face with --settle; see live.settle.settling.Settled.
         milliseconds: distribution by stage; ``capture_to_sink`` is from capture to the last sink's return.
         messages: what went wrong on the way, with how often.
         failures: outputs that failed and were given up while the run went on.

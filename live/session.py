@@ -13,8 +13,9 @@ from pathlib import Path
 
 import psutil
 
-from live.demo import DemoSource
+from live.display.screen import Screen
 from live.engine import Limits, Loop, Outcome
+from live.faces.track import FaceTracker
 from live.governor import Governor
 from live.loading import (
     Models,
@@ -28,17 +29,16 @@ from live.loading import (
 )
 from live.observer import Observer
 from live.options import Options, is_file_output
+from live.outputs.recorder import Recorder
+from live.outputs.sink import Sink, open_sink
+from live.outputs.window import Window, missing_display
 from live.people import Enrolment
-from live.recorder import Recorder
 from live.report import ModelInfo, Report, StartUp, describe_machine
-from live.screen import Screen
-from live.settle import Settler
-from live.sink import Sink, open_sink
-from live.source import Source, open_source
-from live.still import StillSource
+from live.settle.settle import Settler
+from live.sources.demo import DemoSource
+from live.sources.source import Source, open_source
+from live.sources.still import StillSource
 from live.timing import Timings
-from live.track import FaceTracker
-from live.window import Window, missing_display
 from live.worker import SynthesisWorker
 from models import registry
 from models.errors import UserError

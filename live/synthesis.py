@@ -10,11 +10,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from live import align as alignment
 from live.effects import EffectStack
+from live.faces import align as alignment
 from live.frame import AlignedCrop, FaceTrack, Frame
 from live.render import Inversion, Mode
-from live.settle import Settler
+from live.settle.settle import Settler
 from live.smooth import LatentSmoother, SmoothingState
 from live.timing import Timings
 from models.arrays import F32

@@ -13,7 +13,7 @@ import pytest
 import skimage.data
 from hypothesis import settings
 
-from live.grab import quiet
+from live.sources.grab import quiet
 from models import registry
 from models.arrays import U8
 from tests.desktop import display, x_server

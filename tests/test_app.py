@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from live.fit import fit
+from live.outputs.fit import fit
 from models.arrays import U8
 from models.landmarker import BLENDSHAPES, Landmarker
 from tests.desktop import needs_x, xdotool

@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
-from live import bench_clips
 from live.__main__ import main
-from live.bench_plot import THREADS, plot
-from live.bench_result import Measurement, Result, heading, line
-from live.chart import ALARM
-from live.clip import ClipSource
+from live.benches import clips
+from live.benches.chart import ALARM
+from live.benches.live_plot import THREADS, plot
+from live.benches.live_result import Measurement, Result, heading, line
 from live.report import describe_machine
+from live.sources.clip import ClipSource
 from models.arrays import U8
 
 
@@ -89,16 +89,16 @@ def test_the_plot_shows_what_was_measured_and_what_failed() -> None:
 
 def test_the_clip_is_made_larger_and_doubled_around_the_same_face(tmp_path: Path, astronaut: U8) -> None:
     camera = np.asarray(cv2.resize(astronaut, (640, 480)), np.uint8)
-    large = bench_clips.pad_to_1080p(camera)
+    large = clips.pad_to_1080p(camera)
     assert large.shape == (1080, 1920, 3)
     assert (large[300:780, 640:1280] == camera).all()
-    double = bench_clips.beside_its_mirror_image(camera)
+    double = clips.beside_its_mirror_image(camera)
     assert (double[:, :640] == camera).all() and (double[:, :639:-1] == camera).all()
 
 
 def test_the_standard_clip_plays_as_it_was_made(tmp_path: Path) -> None:
-    standard = bench_clips.make_standard(tmp_path / "standard.mp4", 4)
-    double = bench_clips.alter(standard, tmp_path / "double.mp4", bench_clips.beside_its_mirror_image)
+    standard = clips.make_standard(tmp_path / "standard.mp4", 4)
+    double = clips.alter(standard, tmp_path / "double.mp4", clips.beside_its_mirror_image)
     for path, size in ((standard, (640, 480)), (double, (1280, 480))):
         with ClipSource(path) as clip:
             frames = list(iter(clip.read, None))

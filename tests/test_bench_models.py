@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from live import bench_models
 from live.__main__ import main
-from live.bench_models_result import Absent, Cell, Result, absences, legend, table_of
+from live.benches import bench_models
+from live.benches.models_result import Absent, Cell, Result, absences, legend, table_of
 from models import arithmetic, registry
 from models.zoo import SHIPPED, beside_weights
 

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from live.cover import FADE_OUT_SECONDS, POLICIES, CoverState, close_cover, open_cover
+from live.render.cover import FADE_OUT_SECONDS, POLICIES, CoverState, close_cover, open_cover
 from models.arrays import U8
 
 

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
+from live.faces.track import FaceTracker
 from live.frame import FaceTrack, Frame
-from live.track import FaceTracker
 from models.alignment import crop, to_crop_matrix, to_rgb
 from models.arrays import F32, U8
 from models.landmarker import Landmarker

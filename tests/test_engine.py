@@ -14,21 +14,21 @@ import cv2
 import numpy as np
 import pytest
 
-from live.capture import Capture
-from live.clip import ClipSource
-from live.cover import POLICIES
 from live.effects import Effect, EffectStack
 from live.engine import Limits, Loop, Outcome
+from live.faces.track import FaceTracker
 from live.frame import Frame
-from live.grab import SourceLost
 from live.loading import Models, load_models, make_pipeline, make_synthesizer
 from live.observer import Moment, Observer
 from live.options import Options
-from live.pace import Pace
-from live.sink import Sink
-from live.source import Source
+from live.outputs.sink import Sink
+from live.render.cover import POLICIES
+from live.sources.capture import Capture
+from live.sources.clip import ClipSource
+from live.sources.grab import SourceLost
+from live.sources.pace import Pace
+from live.sources.source import Source
 from live.timing import Timings
-from live.track import FaceTracker
 from live.worker import SynthesisWorker
 from models.arrays import F32, U8
 from models.errors import UserError

@@ -9,14 +9,15 @@ import cv2
 import numpy as np
 import pytest
 
-from live import enrol, people
+from live import people
 from live.__main__ import main
 from live.effects import EffectStack
+from live.enrolment import enrol
+from live.enrolment.loss_plot import CURVE, REFERENCE, plot
 from live.frame import FaceTrack, Frame
-from live.loss_plot import CURVE, REFERENCE, plot
 from live.options import parse
 from live.render import make_mode
-from live.still import read_picture
+from live.sources.still import read_picture
 from live.synthesis import Request, Synthesizer
 from live.timing import Timings
 from models import registry

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from live.hud import ActiveEffect, Hud, draw, text_size
-from live.keys import help_rows
-from live.paint import Panel, blend, stroke_text, text_mask
+from live.display.hud import ActiveEffect, Hud, draw, text_size
+from live.display.keys import help_rows
+from live.display.paint import Panel, blend, stroke_text, text_mask
 from models.arrays import U8
 
 DIRECTIONS = ["smile", "age", "gender", "mouth-open", "eyes-closed", "brows-up", "yaw", "pitch"]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from live.identity import Sighting, cheapest, crowded, describe, recognise, sight, update
+from live.faces.identity import Sighting, cheapest, crowded, describe, recognise, sight, update
 from models.alignment import transform_points
 from models.arrays import F32, U8
 from models.landmarker import Landmarker

@@ -4,7 +4,7 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,32 @@ else:
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("live", "export", "models")
 TOP_LEVEL = {*PACKAGES, "tests", "pyproject.toml", "README.md", "run.sh", ".gitignore", ".ci"}
-STAGES = ("source", "track", "align", "effects", "render", "governor", "sink", "hud", "keys")
-LOOP = ("pipeline", "engine", "session", "bench", "__main__")
+# What lies at the top of `live`, from the bottom up: a row imports rows above it in this list, never its own.
+ROWS = (
+    {"frame", "mailbox", "people", "priority", "timing"},
+    {"sources", "faces", "effects", "smooth", "render", "governor", "outputs"},
+    {"settle", "options"},
+    {"synthesis", "report"},
+    {"worker"},
+    {"pipeline"},
+    {"observer", "loading"},
+    {"display", "engine"},
+    {"session", "doctor", "enrolment", "benches"},
+    {"__main__"},
+)
+STAGES = (
+    "sources",
+    "faces.track",
+    "faces.align",
+    "effects",
+    "smooth",
+    "render",
+    "governor",
+    "outputs",
+    "display.hud",
+    "display.keys",
+)
+LOOP = {"display.screen", *(part for row in ROWS[2:] for part in row)} - {"display"}
 # Installed by the extra `train` alone.
 TRAINING_ONLY = {"torch", "onnx", "sklearn", "dlib", "nncf", "skimage", "skvideo"}
 # Libraries whose package has another name.
@@ -53,12 +77,21 @@ def modules(package: str) -> dict[str, set[str]]:
 
 
 def live_graph() -> dict[str, set[str]]:
-    """The modules of `live` by their name below it (`effects` is one), and which others each imports."""
+    """The modules of `live` by their name below it, and which others each imports; a folder is its `__init__`."""
+    files = modules("live")
+    names = {module: module.removeprefix("live.").removesuffix(".__init__") for module in files}
     graph: dict[str, set[str]] = {}
-    for module, imported in modules("live").items():
-        below = {name.split(".")[1] for name in imported if name.startswith("live.")}
-        graph.setdefault(module.split(".")[1], set()).update(below)
+    for module, imported in files.items():
+        below = {name.removeprefix("live.") for name in imported}
+        # Whoever imports a module from another folder runs that folder's `__init__` too.
+        folders = {name.split(".")[0] for name in below} - {names[module].split(".")[0]}
+        graph[names[module]] = below | folders
     return {name: (below & graph.keys()) - {name} for name, below in graph.items()}
+
+
+def is_in(name: str, parts: Iterable[str]) -> bool:
+    """Whether a module is one of these, or lies in one of them."""
+    return any(name == part or name.startswith(f"{part}.") for part in parts)
 
 
 def reachable(graph: dict[str, set[str]], start: str) -> set[str]:
@@ -112,9 +145,32 @@ def test_frame_knows_no_other_part_of_the_loop() -> None:
     assert reachable(live_graph(), "frame") == set()
 
 
+def test_every_part_of_the_application_has_its_row() -> None:
+    parts = [part for row in ROWS for part in row]
+    assert sorted({name.split(".")[0] for name in live_graph()} - {"__init__"}) == sorted(parts)
+
+
+def test_imports_go_one_way() -> None:
+    row_of = {part: number for number, row in enumerate(ROWS) for part in row}
+    for name, imported in live_graph().items():
+        part = name.split(".")[0]
+        for other in {other.split(".")[0] for other in imported} - {part, "__init__"}:
+            assert row_of[other] < row_of[part], f"{name} imports {other}"
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    graph = live_graph()
+    assert {name for name in graph if name in reachable(graph, name)} == set()
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_stage_knows_neither_another_stage_nor_the_loop(stage: str) -> None:
-    assert reachable(live_graph(), stage) & ({*STAGES, *LOOP} - {stage}) == set()
+    graph = live_graph()
+    members = [name for name in graph if is_in(name, [stage])]
+    assert members
+    for member in members:
+        known = reachable(graph, member)
+        assert {name for name in known if is_in(name, {*STAGES, *LOOP} - {stage})} == set(), member
 
 
 def test_nothing_but_the_session_and_the_command_line_knows_the_engine() -> None:

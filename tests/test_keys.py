@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from live.keys import BINDINGS, Action, Command, Keyboard, help_rows, markdown_table
+from live.display.keys import BINDINGS, Action, Command, Keyboard, help_rows, markdown_table
 
 
 def hold(keyboard: Keyboard, key: str, start: float, seconds: float) -> list[Command | None]:

@@ -14,7 +14,7 @@ from live import session
 from live.effects import parse_direction
 from live.frame import Frame
 from live.options import Options
-from live.pace import Pace
+from live.sources.pace import Pace
 from models.arrays import F64, U8
 
 BITS = 20  # of milliseconds: the clock goes round in 17 minutes

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from live.align import align
 from live.effects import DeformLoop, DeformSpec, parse_deform
+from live.faces.align import align
 from live.frame import FaceTrack, Frame
 from live.loading import Models, load_models, make_demo
 from live.render import Inversion

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from live.preview import Preview
+from live.enrolment.preview import Preview
 from models.arrays import F32
 from models.latent import broadcast, mean_w
 from models.zoo import load_generator

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from live.align import align
+from live.faces.align import align
 from live.frame import AlignedCrop, FaceTrack, Frame
 from live.render.colour import fit_colour
 from live.render.mask import face_region

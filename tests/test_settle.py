@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 
 from live.__main__ import main
+from live.display.hud import Hud, draw
 from live.effects import EffectStack
+from live.faces.track import FaceTracker
 from live.frame import FaceTrack, Frame
-from live.hud import Hud, draw
 from live.options import parse
 from live.render import make_mode
-from live.settle import CHOICE_SECONDS, LOOKS_SECONDS, PEOPLE, Settler
-from live.settling import SPEED
+from live.settle.settle import CHOICE_SECONDS, LOOKS_SECONDS, PEOPLE, Settler
+from live.settle.settling import SPEED
 from live.synthesis import Request, Synthesizer
 from live.timing import Timings
-from live.track import FaceTracker
 from models.arrays import F32, U8
 from models.landmarker import Landmarker
 from models.latent import mean_w, std_w
@@ -45,7 +45,7 @@ PATIENCE = 20.0  # seconds of a busy machine
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Other programs on a busy machine would leave no idle time."""
-    monkeypatch.setattr("live.settle.step_aside", lambda: True)
+    monkeypatch.setattr("live.settle.settle.step_aside", lambda: True)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from live.settling import (
+from live.settle.settling import (
     FOLLOW_STEPS,
     MOST_VIEWS,
     NEW,

@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 import pytest
 
-from live.fit import fit
 from live.frame import Frame
-from live.sink import OUTPUTS, NullSink, list_outputs, open_sink
-from live.snapshot import save_snapshot
-from live.video import VideoFile
+from live.outputs.fit import fit
+from live.outputs.sink import OUTPUTS, NullSink, list_outputs, open_sink
+from live.outputs.snapshot import save_snapshot
+from live.outputs.video import VideoFile
 from models.arrays import U8
 from models.errors import UserError
 from tests.pictures import LOSSLESS, VIDEO, assert_close, peak_signal_to_noise
@@ -108,7 +108,7 @@ WRITE_FOR_EVER = """
 import sys, itertools
 from pathlib import Path
 from live.frame import Frame
-from live.sink import open_sink
+from live.outputs.sink import open_sink
 from tests.test_sink import FPS, SIZE, picture
 with open_sink(sys.argv[1], SIZE, FPS) as sink:
     for number in itertools.count():
@@ -193,7 +193,7 @@ FILL_THE_DISK = """
 import resource, sys
 import numpy as np
 from live.frame import Frame
-from live.video import VideoFile
+from live.outputs.video import VideoFile
 from models.errors import UserError
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))

@@ -19,13 +19,13 @@ import cv2
 import numpy as np
 import pytest
 
-from live.camera import CameraInfo, list_cameras
-from live.clip import ClipSource, StreamSource
-from live.demo import FPS, SIZE, DemoSource
 from live.frame import Frame
-from live.pace import Pace
-from live.source import Source, SourceLost, open_source
-from live.still import LONGEST_SIDE, StillSource, read_picture
+from live.sources.camera import CameraInfo, list_cameras
+from live.sources.clip import ClipSource, StreamSource
+from live.sources.demo import FPS, SIZE, DemoSource
+from live.sources.pace import Pace
+from live.sources.source import Source, SourceLost, open_source
+from live.sources.still import LONGEST_SIDE, StillSource, read_picture
 from models.arrays import F32, U8
 from models.errors import UserError
 from models.landmarker import Landmarker
@@ -416,5 +416,5 @@ def test_a_real_camera_gives_pictures_it_told_the_size_of() -> None:
 
 
 def test_opening_sources_brings_in_no_torch() -> None:
-    program = "import sys, live.source, live.track, live.align; sys.exit('torch' in sys.modules)"
+    program = "import sys, live.sources.source, live.faces.track, live.faces.align; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from live.align import align
+from live.faces.align import align
+from live.faces.steady import LandmarkFilter, Steadied
+from live.faces.track import FaceTracker
 from live.frame import FaceTrack, Frame
-from live.steady import LandmarkFilter, Steadied
-from live.track import FaceTracker
 from models.alignment import invert, transform_points
 from models.arrays import F32, U8
 from models.face_windows import face_size

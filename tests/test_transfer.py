@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from live.align import align
+from live.faces.align import align
 from live.frame import FaceTrack, Frame
 from live.render.bend import BOX, CONTROL, bend, cell_centres
 from live.render.canonical import to_canonical

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from live.display.keys import Keyboard
 from live.frame import Frame
-from live.keys import Keyboard
-from live.sink import open_sink
-from live.window import Window, key_name
+from live.outputs.sink import open_sink
+from live.outputs.window import Window, key_name
 from models.arrays import U8
 from models.errors import UserError
 from tests.desktop import SCREEN_SIZE, WAIT, needs_x, screenshot, xdotool
@@ -181,7 +181,7 @@ def test_closing_by_the_window_manager_is_noticed(window: Window) -> None:
 @needs_x
 def test_opening_and_drawing_prints_nothing(display: str) -> None:
     code = (
-        "import numpy as np; from live.frame import Frame; from live.window import Window\n"
+        "import numpy as np; from live.frame import Frame; from live.outputs.window import Window\n"
         "with Window(size=(64, 64)) as window:\n"
         "    window.send(Frame(np.zeros((64, 64, 3), np.uint8), 0, 0.0)); window.poll_key()"
     )

@@ -8,7 +8,7 @@ from types import TracebackType
 import numpy as np
 
 from live.frame import Frame
-from live.window import Window, missing_display
+from live.outputs.window import Window, missing_display
 from models.alignment import to_rgb
 from models.arrays import F32
 from models.zoo import Generator

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from live.paint import Colour, text_mask
+from live.display.paint import Colour, text_mask
 from models.arrays import F64, U8
 
 WIDTH, HEIGHT = 900, 560

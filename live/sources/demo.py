@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from live.frame import Frame
-from live.pace import Pace
+from live.sources.pace import Pace
 from models.alignment import to_rgb
 from models.arrays import F32, U8
 from models.latent import LatentSpace, broadcast, shipped_space, truncate

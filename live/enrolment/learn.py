@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from live.preview import Preview
+from live.enrolment.preview import Preview
 from models import tuning
 from models.alignment import to_rgb
 from models.arrays import F32, U8

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from live.paint import Colour, rounded_mask, text_mask
+from live.display.paint import Colour, rounded_mask, text_mask
 from models.arrays import U8
 
 PAPER: Colour = (255, 255, 255)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import cv2
 
 from live.frame import Frame
-from live.grab import Grabber, SourceLost
+from live.sources.grab import Grabber, SourceLost
 from models.errors import UserError
 
 SCHEMES = ("http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "srt", "udp", "tcp")

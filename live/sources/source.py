@@ -8,12 +8,12 @@ from types import TracebackType
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from live.camera import CameraInfo, CameraSource, list_cameras
-from live.clip import SCHEMES, ClipSource, StreamSource
 from live.frame import Frame
-from live.grab import SourceLost
-from live.paced import PacedSource
-from live.still import SUFFIXES, StillSource
+from live.sources.camera import CameraInfo, CameraSource, list_cameras
+from live.sources.clip import SCHEMES, ClipSource, StreamSource
+from live.sources.grab import SourceLost
+from live.sources.paced import PacedSource
+from live.sources.still import SUFFIXES, StillSource
 from models.errors import UserError
 
 __all__ = ["CameraInfo", "Source", "SourceLost", "list_cameras", "open_source"]

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import RenderableType
 
-from live.bench_models_result import Absent, Cell, Result, legend, table_of
+from live.benches.models_result import Absent, Cell, Result, legend, table_of
 from live.options import OneLineParser
 from live.report import describe_machine
 from models import arithmetic, artefact, registry

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from live.frame import Frame
-from live.grab import quiet
-from live.pace import Pace
+from live.sources.grab import quiet
+from live.sources.pace import Pace
 from models.arrays import U8
 from models.errors import UserError
 

@@ -7,8 +7,8 @@ from types import TracebackType
 
 import pyvirtualcam
 
-from live.fit import fit
 from live.frame import Frame
+from live.outputs.fit import fit
 from models.errors import UserError
 
 HOW_TO_INSTALL: dict[str, str] = {

@@ -7,17 +7,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from live.display.hud import ActiveEffect, Hud, draw
+from live.display.keys import Action, Command, Keyboard, help_rows
 from live.effects import DeformLoop, DirectionEffect
 from live.frame import Frame
-from live.hud import ActiveEffect, Hud, draw
-from live.keys import Action, Command, Keyboard, help_rows
 from live.observer import Moment, Observer
+from live.outputs.recorder import Recorder
+from live.outputs.snapshot import save_snapshot
+from live.outputs.window import Window
 from live.pipeline import Pipeline
-from live.recorder import Recorder
 from live.render import MODES
-from live.settle import Settler
-from live.snapshot import save_snapshot
-from live.window import Window
+from live.settle.settle import Settler
 from models.errors import UserError
 
 MESSAGE_SECONDS = 4.0

@@ -18,7 +18,7 @@ import numpy as np
 from live.frame import FaceTrack, Frame
 from live.priority import step_aside
 from live.render.occlusion import Look, find_free
-from live.settling import Kept, Settled, Settling, add, approach, distance, is_new, step
+from live.settle.settling import Kept, Settled, Settling, add, approach, distance, is_new, step
 from models.arrays import F32
 from models.face_windows import face_size
 from models.inversion import sharpness, view_of

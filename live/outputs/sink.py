@@ -8,9 +8,9 @@ from types import TracebackType
 from typing import Protocol
 
 from live.frame import Frame
-from live.video import FORMATS, VideoFile
-from live.virtual_camera import VirtualCamera
-from live.window import Window, missing_display
+from live.outputs.video import FORMATS, VideoFile
+from live.outputs.virtual_camera import VirtualCamera
+from live.outputs.window import Window, missing_display
 from models.errors import UserError
 
 OUTPUTS: dict[str, str] = {

@@ -8,9 +8,9 @@ from itertools import count
 from pathlib import Path
 from types import TracebackType
 
+from live.faces.identity import Sighting, crowded, recognise, sight, update
+from live.faces.steady import LandmarkFilter, Steadied
 from live.frame import FaceTrack, Frame
-from live.identity import Sighting, crowded, recognise, sight, update
-from live.steady import LandmarkFilter, Steadied
 from models.face_windows import overlap
 from models.landmarker import Detection, Landmarker
 

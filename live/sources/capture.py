@@ -11,7 +11,7 @@ from types import TracebackType
 
 from live.frame import Frame
 from live.mailbox import Mailbox
-from live.source import Source, SourceLost
+from live.sources.source import Source, SourceLost
 from models.errors import UserError
 
 STOP_SECONDS = 2.0  # a driver that hangs in a read must not keep the program from ending

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from live import people
-from live.learn import learn
+from live.enrolment.learn import learn
+from live.enrolment.loss_plot import plot
 from live.loading import load_models, make_demo
-from live.loss_plot import plot
 from live.options import OneLineParser
-from live.source import Source, open_source
-from live.still import SUFFIXES, read_picture
+from live.sources.source import Source, open_source
+from live.sources.still import SUFFIXES, read_picture
 from models import registry
 from models.arrays import U8
 from models.errors import UserError

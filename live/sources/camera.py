@@ -13,8 +13,8 @@ from types import TracebackType
 import cv2
 
 from live.frame import Frame
-from live.grab import Grabber, SourceLost
-from live.v4l2 import SYSFS, video_nodes
+from live.sources.grab import Grabber, SourceLost
+from live.sources.v4l2 import SYSFS, video_nodes
 from models.errors import UserError
 
 SIZE = (640, 480)  # asked for; a camera may give another

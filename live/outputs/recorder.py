@@ -9,7 +9,7 @@ from types import TracebackType
 import platformdirs
 
 from live.frame import Frame
-from live.video import VideoFile
+from live.outputs.video import VideoFile
 from models.errors import UserError
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from live.paint import LINE_HEIGHT, Colour, Layer, Panel, blend, text_mask
+from live.display.paint import LINE_HEIGHT, Colour, Layer, Panel, blend, text_mask
 from models.arrays import U8
 
 WHITE: Colour = (245, 246, 248)

@@ -8,11 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from live.clip import ClipSource
-from live.demo import FPS, SIZE
 from live.frame import Frame
 from live.loading import load_models, make_demo
-from live.video import VideoFile
+from live.outputs.video import VideoFile
+from live.sources.clip import ClipSource
+from live.sources.demo import FPS, SIZE
 from models.arrays import U8
 
 

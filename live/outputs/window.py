@@ -9,8 +9,8 @@ from types import TracebackType
 
 import cv2
 
-from live.fit import fit
 from live.frame import Frame
+from live.outputs.fit import fit
 from models.arrays import U8
 from models.errors import UserError
 

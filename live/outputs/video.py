@@ -15,8 +15,8 @@ from av import VideoStream
 from av.container import OutputContainer
 from av.video.reformatter import ColorRange, Colorspace
 
-from live.fit import fit
 from live.frame import Frame
+from live.outputs.fit import fit
 from models.arrays import U8
 from models.errors import UserError
 

@@ -19,19 +19,19 @@ from typing import Any
 
 import cv2
 
-from live import bench_clips
-from live.bench_plot import plot
-from live.bench_result import Measurement, Result, heading, line
-from live.clip import ClipSource
-from live.demo import FPS
+from live.benches import clips
+from live.benches.live_plot import plot
+from live.benches.live_result import Measurement, Result, heading, line
 from live.options import OneLineParser
 from live.render import MODES, UNEDITED
 from live.report import describe_machine
+from live.sources.clip import ClipSource
+from live.sources.demo import FPS
 from models.errors import UserError
 from models.runtime import ENGINES
 from models.zoo import SIZES
 
-CHECKOUT = Path(__file__).parents[1]
+CHECKOUT = Path(__file__).parents[2]
 SCALED_MODE = "transfer"
 START_SECONDS = 120.0  # after which a run that has not ended is given up
 FLOOR_GROUP, MODES_GROUP, SCALING_GROUP = "floor: capture, tracking and output alone", "modes", "scaling"
@@ -141,9 +141,9 @@ def run(bench: Bench, *, command: list[str], say: Callable[[str], None]) -> bool
 def _cells(bench: Bench, folder: Path) -> list[Cell]:
     """What to run; makes the clips in `folder`."""
     frames = round(bench.seconds * FPS)
-    standard = bench_clips.make_standard(folder / "standard.mp4", frames)
-    large = bench_clips.alter(standard, folder / "1920x1080.mp4", bench_clips.pad_to_1080p)
-    double = bench_clips.alter(standard, folder / "two-faces.mp4", bench_clips.beside_its_mirror_image)
+    standard = clips.make_standard(folder / "standard.mp4", frames)
+    large = clips.alter(standard, folder / "1920x1080.mp4", clips.pad_to_1080p)
+    double = clips.alter(standard, folder / "two-faces.mp4", clips.beside_its_mirror_image)
     clip = standard if bench.source is None else bench.source.resolve()
     scaled = ("--mode", SCALED_MODE)
     return [

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby, pairwise
 
-from live.bench_result import Result, milliseconds
-from live.chart import Bar, Column, Row, draw
-from live.paint import Colour
+from live.benches.chart import Bar, Column, Row, draw
+from live.benches.live_result import Result, milliseconds
+from live.display.paint import Colour
 from live.report import Machine
 from models.arrays import U8
 

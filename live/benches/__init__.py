@@ -1,0 +1,1 @@
+"""``bench``: how fast the mirror and the networks are on this machine."""

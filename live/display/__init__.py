@@ -1,0 +1,1 @@
+"""What the window shows over the picture, and what its keys do."""

@@ -1,0 +1,1 @@
+"""``enrol``: learns a person's face from photographs or some seconds of camera."""

@@ -1,0 +1,1 @@
+"""Faces in the frames: found, followed, known again, steadied, cut out."""

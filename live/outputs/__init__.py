@@ -1,0 +1,1 @@
+"""Where finished frames go: the window, a virtual camera, video files, pictures."""

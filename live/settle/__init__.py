@@ -1,0 +1,1 @@
+"""``--settle``: learns in idle time whoever stays before the camera."""

@@ -1,0 +1,1 @@
+"""Where frames come from: cameras, films, the network, pictures, the demo."""
