@@ -28,6 +28,7 @@ from models.alignment import to_rgb, to_tensor
 from models.arrays import F32, U8
 from models.artefact import BATCH, Kind, Manifest, Port, Source
 from models.errors import UserError
+from models.files import sha256
 from models.landmarker import Landmarker
 from models.networks import mapping as mapping_net
 from models.networks.stylegan2 import Modulate, Noise
@@ -259,7 +260,7 @@ def default_encoder() -> Network:
         lambda: widened(graph),
         graph_reference(file),
         lambda rng, count: crops(rng, count, size, landmarks="landmarks" in inputs),
-        Source(file.name, artefact.sha256(file)),
+        Source(file.name, sha256(file)),
     )
 
 

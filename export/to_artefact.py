@@ -26,6 +26,7 @@ from models import artefact
 from models.artefact import Json, Manifest
 from models.engine import Unavailable
 from models.errors import UserError
+from models.files import sha256
 from models.networks.stylegan2 import Noise
 from models.nvidia import tensorrt_build, tensorrt_key
 from models.nvidia.cuda_device import find_gpu
@@ -159,8 +160,8 @@ def finish(
     manifest = Manifest(
         kind=network.kind,
         file=file.name,
-        sha256=artefact.sha256(file),
-        data={path.name: artefact.sha256(path) for path in data},
+        sha256=sha256(file),
+        data={path.name: sha256(path) for path in data},
         size=network.size,
         layers=network.layers,
         style_dim=network.style_dim,
@@ -329,8 +330,8 @@ def build_tensorrt(network: Network, written: Manifest, batch: int | None) -> Ma
     manifest = replace(
         written,
         file=engine.name,
-        sha256=artefact.sha256(engine),
-        data=written.data | {graph.name: written.sha256, key.name: artefact.sha256(key)},
+        sha256=sha256(engine),
+        data=written.data | {graph.name: written.sha256, key.name: sha256(key)},
         parity=written.parity + figures,
         tools=written.tools | {"tensorrt": tensorrt_build.load_library().version},
     )

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import platformdirs
 
-from models import registry, tuned_generator, zoo
+from models import files, registry, tuned_generator, zoo
 from models.arrays import F32, U8
 from models.errors import UserError
 from models.latent import LAYERS, STYLE_DIM
@@ -156,5 +156,5 @@ def delete(name: str) -> Path:
 
 def _networks() -> str:
     """Hashes of the generator's weights, of the encoder and of the tuned back: to others the arrays mean nothing."""
-    ours = (zoo.sha256(path) for path in (zoo.SHIPPED / "encoder.onnx", tuned_generator.BACK))
+    ours = (files.sha256(path) for path in (zoo.SHIPPED / "encoder.onnx", tuned_generator.BACK))
     return " ".join([registry.artefacts()["synthesis-bin"].sha256, *ours])

@@ -7,11 +7,8 @@ network it was made from. `read` checks all of it once; behind it the types can 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -21,6 +18,7 @@ import numpy as np
 
 from models.arrays import F32
 from models.errors import UserError
+from models.files import replace, sha256
 from models.npy import load_npz
 from models.pickles.unpickle import read_limited
 
@@ -35,7 +33,6 @@ MOST_BYTES = 8 << 20  # of a manifest
 MOST_STATISTICS_BYTES = 64 << 20
 BATCH = "N"  # a free batch size, in a shape
 
-_CHUNK = 1 << 20
 _T = TypeVar("_T")
 
 
@@ -146,19 +143,6 @@ def manifest_path(graph: Path) -> Path:
     return graph.with_suffix(".json")
 
 
-def sha256(path: Path) -> str:
-    """Hex digest of a file, of any size.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def write(manifest: Manifest) -> Path:
     """Writes the manifest beside its graph, at once or not at all; returns where.
 
@@ -171,11 +155,7 @@ def write(manifest: Manifest) -> Path:
     content = {key: value for key, value in asdict(manifest).items() if key != "folder"}
     text = json.dumps({"manifest": VERSION, **content}, indent=1, allow_nan=False) + "\n"
     target = manifest_path(manifest.graph)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".json.partial")
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    Path(temporary).chmod(0o644)
-    Path(temporary).replace(target)
+    replace(target, text.encode())
     return target
 
 

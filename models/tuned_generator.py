@@ -12,8 +12,9 @@ from pathlib import Path
 
 from models import registry
 from models.arrays import F32
+from models.files import sha256
 from models.runtime import Engine, load_engine
-from models.zoo import SHIPPED, Generator, beside_weights, engine_cache, sha256
+from models.zoo import SHIPPED, Generator, beside_weights, engine_cache
 
 SIZE = 256  # pixels per side of the pictures
 LENGTH = 125_260  # numbers in a change of the weights, P

@@ -6,7 +6,6 @@ The graphs are ours (models/shipped); the big weights of generator and mapping s
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -21,6 +20,7 @@ import numpy as np
 from models import registry
 from models.arrays import F32, U8
 from models.errors import UserError
+from models.files import sha256 as sha256
 from models.latent import LatentSpace, shipped_space
 from models.runtime import Engine, Precision, load_engine
 
@@ -169,11 +169,6 @@ class LandmarkRegressor:
     def landmarks(self, w_plus: F32, rgb: U8 | None = None) -> F32:
         """float32 W+ [1, 18, 512] -> float32 [478, 2] in [0, 1] of FFHQ's square; the picture is not looked at."""
         return np.asarray(self.engine({"w_plus": w_plus})["landmarks"][0], np.float32)
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def engine_cache() -> Path:

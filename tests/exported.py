@@ -12,6 +12,7 @@ import openvino.opset13 as ops
 from models import artefact, registry
 from models.arrays import F32
 from models.artefact import BATCH, Kind, Manifest, Port, Source
+from models.files import sha256
 from models.latent import LatentSpace, shipped_space
 from models.zoo import SHIPPED
 
@@ -54,8 +55,8 @@ def describe(
     manifest = Manifest(
         kind=kind,
         file=file,
-        sha256=artefact.sha256(folder / file),
-        data={name: artefact.sha256(folder / name) for name in data},
+        sha256=sha256(folder / file),
+        data={name: sha256(folder / name) for name in data},
         size=size,
         layers=space.layers,
         style_dim=space.style_dim,

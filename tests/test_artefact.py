@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from models import artefact
 from models.artefact import Manifest, Parity, Port, Source
 from models.errors import UserError
+from models.files import sha256
 
 STYLE_DIM = 8
 
@@ -30,8 +31,8 @@ def write_files(folder: Path) -> Manifest:
     manifest = Manifest(
         kind="generator",
         file="generator.onnx",
-        sha256=artefact.sha256(folder / "generator.onnx"),
-        data={name: artefact.sha256(folder / name) for name in ("generator.onnx.data", statistics.name)},
+        sha256=sha256(folder / "generator.onnx"),
+        data={name: sha256(folder / name) for name in ("generator.onnx.data", statistics.name)},
         size=16,
         layers=6,
         style_dim=STYLE_DIM,

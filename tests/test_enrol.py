@@ -125,7 +125,7 @@ def test_an_enrolment_with_another_encoder_is_refused_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save("me")
-    monkeypatch.setattr("models.zoo.sha256", lambda _: "another")
+    monkeypatch.setattr("models.files.sha256", lambda _: "another")
     assert main(["--identity", "me", "--source", "demo", "--output", "null"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1

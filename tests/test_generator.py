@@ -11,6 +11,7 @@ import pytest
 from models import latent, registry
 from models.arrays import F32
 from models.errors import UserError
+from models.files import sha256
 from models.runtime import Engine, load_engine
 from models.zoo import (
     FRONT_LAYERS,
@@ -21,7 +22,6 @@ from models.zoo import (
     load_encoder,
     load_generator,
     load_mapping,
-    sha256,
 )
 from tests.pictures import peak_signal_to_noise
 

@@ -19,11 +19,12 @@ from live.loading import Models, load_models, make_demo
 from live.render import Inversion
 from live.render.change import no_change
 from live.render.transfer import Transfer
-from models import artefact, pair
+from models import pair
 from models.alignment import to_rgb
 from models.arrays import F32, U8
 from models.directions import Directions, shipped_directions
 from models.errors import UserError
+from models.files import sha256
 from models.generated_landmarks import LandmarkDetector, agree
 from models.landmarker import Landmarker
 from models.latent import LatentSpace, mean_w, shipped_space, std_w
@@ -164,7 +165,7 @@ def test_an_exported_generator_draws_what_it_drew(models: Models) -> None:
         models.generator.synthesize(np.repeat(latent, 3, axis=0))[2:], models.generator.synthesize(latent)
     )
     assert models.sizes == (256,)
-    assert models.generator.sha256 == artefact.sha256(models.pair.generator.graph)  # type: ignore[union-attr]
+    assert models.generator.sha256 == sha256(models.pair.generator.graph)  # type: ignore[union-attr]
 
 
 def test_the_regressor_is_kept_where_it_knows_the_faces(models: Models) -> None:

@@ -18,8 +18,8 @@ pytest.importorskip("torch", reason="needs the train extra")
 import torch
 
 from export.checkpoints.psp import EncoderCheckpoint, load_encoder, read_encoder
-from models import artefact
 from models.errors import UserError
+from models.files import sha256
 from models.networks.psp_encoder import StyleEncoder
 from tests.psp_networks import LAYERS, SIZE, STYLE_DIM, TINY, crops, published, tiny
 
@@ -52,7 +52,7 @@ def test_a_file_gives_the_network_it_was_saved_from(tmp_path: Path, kind: str, z
         LAYERS,
         STYLE_DIM,
     )
-    assert checkpoint.source == "encoder.pt" and checkpoint.sha256 == artefact.sha256(path)
+    assert checkpoint.source == "encoder.pt" and checkpoint.sha256 == sha256(path)
     assert {array.dtype for array in checkpoint.weights.values()} == {np.dtype(np.float32)}
     loaded = load_encoder(checkpoint)
     assert torch.equal(loaded(crops()), net(crops()))

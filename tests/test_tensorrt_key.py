@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from models import onnx_graph
 from models.engine import Unavailable
+from models.files import sha256
 from models.nvidia import tensorrt_key, tensorrt_provider
 from models.nvidia.tensorrt_buffers import ALIGNMENT, Tensor, plan_buffers
 from models.nvidia.tensorrt_key import BatchProfile, EngineKey, Environment, KeyFile
@@ -42,7 +43,7 @@ keys = st.builds(
 def put(folder: Path, key: EngineKey = KEY) -> Path:
     engine = folder / "network.engine"
     engine.write_bytes(b"an engine")
-    tensorrt_key.write(engine, KeyFile(key, tensorrt_key.sha256(engine), "network.onnx", "tf32"))
+    tensorrt_key.write(engine, KeyFile(key, sha256(engine), "network.onnx", "tf32"))
     return engine
 
 

@@ -26,6 +26,7 @@ from models.arrays import F32  # noqa: E402
 from models.artefact import Source  # noqa: E402
 from models.engine import Unavailable  # noqa: E402
 from models.errors import UserError  # noqa: E402
+from models.files import sha256  # noqa: E402
 from models.networks.stylegan2 import Mapping, Modulate, StyleGAN2Config, Synthesis  # noqa: E402
 from models.nvidia import cuda_device  # noqa: E402
 from tests.stylegan2_files import official_generator, write_official  # noqa: E402
@@ -113,7 +114,7 @@ def test_a_published_file_becomes_artefacts(tmp_path: Path) -> None:
     file = write_official(tmp_path / "tiny.pkl", {"G_ema": official_generator(random_raw())})
     assert main(["onnx", str(file), "--noise", "none", "--out", str(tmp_path / "out")]) == 0
     generator, mapping = (artefact.read(tmp_path / "out" / f"{kind}.onnx") for kind in ("generator", "mapping"))
-    assert generator.source == mapping.source == Source("tiny.pkl", artefact.sha256(file))
+    assert generator.source == mapping.source == Source("tiny.pkl", sha256(file))
     assert generator.options["noise"] == "none"
     w = run_onnx(mapping.graph, {"z": np.ones((2, int(mapping.inputs["z"].shape[1])), np.float32)})
     pictures = run_onnx(generator.graph, {"w_plus": np.repeat(w[:, None], generator.layers, 1)})
@@ -265,7 +266,7 @@ def test_an_exported_network_can_be_exported_again(tmp_path: Path) -> None:
     out = tmp_path / "again"
     assert main(["openvino", str(first), "--out", str(out)]) == 0
     read = artefact.read(out / "generator.xml")
-    assert read.source == Source("generator.onnx", artefact.sha256(first))
+    assert read.source == Source("generator.onnx", sha256(first))
     feeds = network.fresh(np.random.default_rng(1), 3)
     np.testing.assert_allclose(parity.open_openvino(read.graph)(feeds), network.reference(feeds), atol=1e-5)
     assert main(["onnx", str(out / "generator.xml"), "--out", str(tmp_path / "third")]) == 2

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from export.checkpoints.strict import few, quoted, take
-from models import artefact
 from models.arrays import F32
 from models.errors import UserError
+from models.files import sha256
 from models.networks.irse50 import Backbone
 from models.networks.psp_encoder import ENCODERS, EncoderConfig, PyramidEncoder, StyleEncoder
 from models.pickles.pickle_program import Record
@@ -80,7 +80,7 @@ def read_encoder(path: Path, *, backbone: Backbone = IR_SE_50, size: int = 256) 
         raise UserError(f"{whose} does not fit: the file is too short for its weights; get the file again")
     weights = take({name: value for name, value in state.items() if name not in counters}, shapes, whose)
     latent_avg = _latent_avg(tree, options, config, path)
-    return EncoderCheckpoint(config, weights, latent_avg, path.name, artefact.sha256(path))
+    return EncoderCheckpoint(config, weights, latent_avg, path.name, sha256(path))
 
 
 def load_encoder(checkpoint: EncoderCheckpoint) -> StyleEncoder:

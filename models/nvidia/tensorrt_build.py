@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models import onnx_graph
+from models import files, onnx_graph
 from models.engine import Precision, Unavailable
 from models.errors import UserError
 from models.nvidia import cuda_device, tensorrt_key
@@ -124,8 +124,8 @@ def build_engine(
     _log.warning("building %s for %s; this can take minutes, once", engine.name, environment.gpu)
     start = time.monotonic()
     plan, computes = _compile(library, graph, key, folder / f"timing-{environment.digest()}.cache")
-    tensorrt_key.replace(engine, plan)
-    tensorrt_key.write(engine, KeyFile(key, tensorrt_key.sha256(engine), onnx.name, computes))
+    files.replace(engine, plan)
+    tensorrt_key.write(engine, KeyFile(key, files.sha256(engine), onnx.name, computes))
     _log.warning("built %s in %.0f s", engine.name, time.monotonic() - start)
     return engine
 
@@ -200,7 +200,7 @@ def _compile(library: Library, graph: onnx_graph.OnnxGraph, key: EngineKey, timi
     if plan is None:
         raise Unavailable(f"{library.version} cannot build {graph.path.name}: {explain(logger.problems)}")
     if cache is not None:
-        tensorrt_key.replace(timing, memoryview(cache.serialize()))
+        files.replace(timing, memoryview(cache.serialize()))
     return memoryview(plan), computes
 
 

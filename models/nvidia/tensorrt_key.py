@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from models.engine import Precision
+from models.files import replace, sha256
 
 SUFFIX = ".engine"
 _SHORT = 12  # digits of a hash in a file's name
@@ -166,28 +165,6 @@ def mismatch(engine: Path, wanted: EngineKey) -> str | None:
     if sha256(engine) != found.sha256:
         return f"it is not the file that {key_path(engine).name} describes"
     return None
-
-
-def replace(path: Path, content: bytes | memoryview) -> None:
-    """Writes a file at once or not at all: of two processes that write it, one wins."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    with path.open("rb") as stream:
-        digest = hashlib.sha256()
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _key(content: dict[str, Any]) -> EngineKey:

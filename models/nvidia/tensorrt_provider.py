@@ -12,7 +12,7 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-from models import onnx_graph
+from models import files, onnx_graph
 from models.engine import Precision, Unavailable
 from models.errors import UserError
 from models.nvidia import tensorrt_build, tensorrt_key
@@ -121,5 +121,5 @@ def claim(folder: Path, key: EngineKey) -> str | None:
         problem = f"{KEY} is missing or cannot be read" if other is None else f"it was for {key.differences(other)}"
         _log.warning("%s is emptied: %s", folder, problem)
     shutil.rmtree(folder, ignore_errors=True)
-    tensorrt_key.replace(file, text.encode())
+    files.replace(file, text.encode())
     return problem
