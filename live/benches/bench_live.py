@@ -20,9 +20,9 @@ from typing import Any
 import cv2
 
 from live.benches import clips
+from live.benches.command_line import each_once, make_parser
 from live.benches.live_plot import plot
 from live.benches.live_result import Measurement, Result, heading, line
-from live.options import OneLineParser
 from live.render import MODES, UNEDITED
 from live.report import describe_machine
 from live.sources.clip import ClipSource
@@ -71,17 +71,15 @@ def parse(arguments: Sequence[str]) -> Bench:
     Raises:
         UserError: something is wrong with one of the arguments.
     """
-    parser = OneLineParser(prog="python -m live bench", description=__doc__, allow_abbrev=False)
-    option = parser.add_argument
     what = "what to measure: the running application, or the networks (which has its own --help: bench models -h)"
-    option("what", choices=("live", "models"), help=what)
+    parser = make_parser(__doc__, ("live", "models"), what)
+    option = parser.add_argument
     option("--source", type=Path, metavar="CLIP", help="a video file instead of the clip that is made for it")
     option("--modes", nargs="+", choices=tuple(MODES), default=tuple(MODES), help="default: all")
     option("--sizes", nargs="+", type=int, choices=SIZES, default=(256, 512), help="default: 256 512")
     option("--engines", nargs="+", choices=("auto", *ENGINES), default=("auto",), help="default: auto")
     option("--seconds", type=float, default=10.0, metavar="S", help="of each run (default: 10)")
     option("--out", type=Path, required=True, metavar="DIR", help="folder for bench.json and bench.png")
-    option("--debug", action="store_true", help="show the traceback of an error")
     given = parser.parse_args(arguments)
     if given.what == "models":
         raise UserError("models must come first: bench models, then its options")
@@ -93,7 +91,7 @@ def parse(arguments: Sequence[str]) -> Bench:
         given.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out {given.out}: {error.strerror}; give a folder that can be written to") from error
-    once = {name: tuple(dict.fromkeys(getattr(given, name))) for name in ("modes", "sizes", "engines")}
+    once = each_once(given, "modes", "sizes", "engines")
     return Bench(source=given.source, seconds=given.seconds, out=given.out, **once)
 
 

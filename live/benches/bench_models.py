@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from rich.console import RenderableType
 
+from live.benches.command_line import each_once, make_parser
 from live.benches.models_result import Absent, Cell, Result, legend, table_of
-from live.options import OneLineParser
 from live.report import describe_machine
 from models import arithmetic, artefact, registry
 from models.arithmetic import MatrixProduct
@@ -84,9 +84,8 @@ def parse(arguments: Sequence[str]) -> Bench:
     Raises:
         UserError: something is wrong with one of the arguments.
     """
-    parser = OneLineParser(prog="python -m live bench", description=__doc__, allow_abbrev=False)
+    parser = make_parser(__doc__, ("models",), "what to measure: the networks")
     option = parser.add_argument
-    option("what", choices=("models",), help="what to measure: the networks")
     option(
         "--models", nargs="+", type=Path, default=(), metavar="FILE", help="exported networks instead of the default"
     )
@@ -97,7 +96,6 @@ def parse(arguments: Sequence[str]) -> Bench:
     option("--turns", type=int, default=20, metavar="N", help="how often each is measured (default: %(default)s)")
     option("--threads", type=int, default=0, metavar="N", help="of the CPU; default: the engine's choice")
     option("--out", type=Path, metavar="FILE.json", help="write all figures to a file")
-    option("--debug", action="store_true", help="show the traceback of an error")
     given = parser.parse_args(arguments)
     if not 1 <= given.turns <= LARGEST_TURNS:
         raise UserError(f"--turns {given.turns}: must be from 1 to {LARGEST_TURNS}")
@@ -105,7 +103,7 @@ def parse(arguments: Sequence[str]) -> Bench:
         raise UserError(f"--threads {given.threads}: must be 0 (the engine's choice) or more")
     if given.out is not None and (given.out.is_dir() or not given.out.parent.is_dir()):
         raise UserError(f"--out {given.out}: give the name of a file in a folder that exists")
-    once = {name: tuple(dict.fromkeys(getattr(given, name))) for name in ("models", "sizes", "engines")}
+    once = each_once(given, "models", "sizes", "engines")
     return Bench(turns=given.turns, threads=given.threads, out=given.out, **once)
 
 
