@@ -26,10 +26,10 @@ from export.to_onnx import load_network
 from models import artefact, ir, latent, registry, zoo
 from models.alignment import to_rgb, to_tensor
 from models.arrays import F32, U8
-from models.artefact import BATCH, Kind, Manifest, Port, Source
 from models.errors import UserError
 from models.files import sha256
 from models.landmarker import Landmarker
+from models.manifest import BATCH, Kind, Manifest, Port, Source, expected_ports
 from models.networks import mapping as mapping_net
 from models.networks.stylegan2 import Modulate, Noise
 
@@ -402,7 +402,7 @@ def ports(network: Network, batch: int | None) -> tuple[dict[str, Port], dict[st
     """Inputs and outputs as a manifest has them; batch: None = free."""
     first: int | str = BATCH if batch is None else batch
     size = {"size": network.size, "layers": network.layers, "style_dim": network.style_dim}
-    _, outputs = artefact.expected_ports(network.kind, **size)
+    _, outputs = expected_ports(network.kind, **size)
 
     def described(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Port]:
         return {name: Port((first, *shape), "float32", RANGES[name]) for name, shape in shapes.items()}

@@ -12,9 +12,9 @@ import onnxruntime as ort
 import openvino as ov
 
 from models.arrays import F32
-from models.artefact import FORMATS, Parity
 from models.engine import Engine
 from models.errors import UserError
+from models.manifest import FORMATS, Parity
 from models.nvidia import tensorrt_run
 
 Feeds = Mapping[str, F32]

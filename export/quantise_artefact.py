@@ -23,9 +23,10 @@ from export.to_artefact import Choices, finish, put_in_place, refuse_others, sho
 from models import artefact, latent, registry, zoo
 from models.alignment import to_rgb
 from models.arrays import F32
-from models.artefact import Json, Manifest
+from models.checked_json import Json
 from models.errors import UserError
 from models.landmarker import Landmarker
+from models.manifest import Manifest
 
 ENCODER = "encoder"  # the word for the default one
 LEAST = 35.0  # dB from float32, of the worst sample

@@ -23,10 +23,11 @@ import openvino as ov
 from export import half, networks, parity
 from export.networks import Network
 from models import artefact
-from models.artefact import Json, Manifest
+from models.checked_json import Json
 from models.engine import Unavailable
 from models.errors import UserError
 from models.files import sha256
+from models.manifest import BATCH, Manifest
 from models.networks.stylegan2 import Noise
 from models.nvidia import tensorrt_build, tensorrt_key
 from models.nvidia.cuda_device import find_gpu
@@ -205,7 +206,7 @@ def with_batch(graph: onnx.ModelProto, batch: int | None) -> onnx.ModelProto:
         first = port.type.tensor_type.shape.dim[0]
         first.Clear()
         if batch is None:
-            first.dim_param = artefact.BATCH
+            first.dim_param = BATCH
         else:
             first.dim_value = batch
     if batch is not None:

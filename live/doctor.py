@@ -22,8 +22,8 @@ from live.outputs.video import VideoFile
 from live.sources.source import list_cameras
 from live.timing import Timings
 from models import registry
-from models.artefact import Manifest
 from models.errors import UserError
+from models.manifest import Manifest
 from models.pair import read_pair
 
 OLDEST_PYTHON = (3, 10)

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from models import artefact
-from models.artefact import Kind, Manifest
 from models.errors import UserError
 from models.latent import LatentSpace, shipped_space
+from models.manifest import Kind, Manifest
 from models.runtime import Engine, load_engine
 from models.zoo import SIZES, Encoder, Generator, Mapping, engine_cache
 

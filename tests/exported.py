@@ -11,9 +11,9 @@ import openvino.opset13 as ops
 
 from models import artefact, registry
 from models.arrays import F32
-from models.artefact import BATCH, Kind, Manifest, Port, Source
 from models.files import sha256
 from models.latent import LatentSpace, shipped_space
+from models.manifest import BATCH, Kind, Manifest, Port, Source
 from models.zoo import SHIPPED
 
 TINY = LatentSpace(10, np.zeros(64, np.float32), np.ones(64, np.float32))

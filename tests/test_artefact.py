@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import artefact
-from models.artefact import Manifest, Parity, Port, Source
 from models.errors import UserError
 from models.files import sha256
+from models.manifest import Manifest, Parity, Port, Source, contradiction
 
 STYLE_DIM = 8
 
@@ -203,7 +203,7 @@ def test_no_name_leads_out_of_the_folder(name: str) -> None:
         options={},
         parity=(),
     )
-    problem = artefact._contradiction(manifest)
+    problem = contradiction(manifest)
     folder = Path("somewhere").absolute()
     if problem is None:
         assert (folder / name).resolve().parent == folder

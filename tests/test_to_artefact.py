@@ -23,10 +23,10 @@ from export.networks import Network  # noqa: E402
 from export.to_artefact import Choices, put_in_place, write_artefact  # noqa: E402
 from models import artefact  # noqa: E402
 from models.arrays import F32  # noqa: E402
-from models.artefact import Source  # noqa: E402
 from models.engine import Unavailable  # noqa: E402
 from models.errors import UserError  # noqa: E402
 from models.files import sha256  # noqa: E402
+from models.manifest import Source  # noqa: E402
 from models.networks.stylegan2 import Mapping, Modulate, StyleGAN2Config, Synthesis  # noqa: E402
 from models.nvidia import cuda_device  # noqa: E402
 from tests.stylegan2_files import official_generator, write_official  # noqa: E402
