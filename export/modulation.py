@@ -20,7 +20,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from export import networks
+from export.trace import traced
 from models.arrays import F32
 from models.networks.stylegan2 import Modulate, StyleGAN2Config, Synthesis
 from models.runtime import load_engine
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
             torch.manual_seed(0)
             net = Synthesis(config, modulate=form).eval().requires_grad_(False)
             file = Path(work) / f"{form}.onnx"
-            onnx.save(networks.traced(net, feeds, "image"), file)
+            onnx.save(traced(net, feeds, "image"), file)
             runs |= {(form, engine): load_engine(file, engine, "float32", threads=1) for engine in ENGINES}
     pictures = [run(feeds)["image"] for run in runs.values()]  # warms up as well
     spread = max(float(np.abs(picture - pictures[0]).max()) for picture in pictures) / float(np.ptp(pictures[0]))

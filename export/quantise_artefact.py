@@ -17,9 +17,11 @@ import numpy as np
 import onnx
 
 from export import int8, networks, parity
+from export.fresh_inputs import Face, as_crops, faces, one_by_one
 from export.measure import IdentityMeter, identity_distance
-from export.networks import Face, Network
+from export.networks import Network
 from export.to_artefact import Choices, finish, put_in_place, refuse_others, show, with_batch
+from export.trace import Feeds
 from models import artefact, latent, registry, zoo
 from models.alignment import to_rgb
 from models.arrays import F32
@@ -51,7 +53,7 @@ def write_int8(network: Network, folder: Path, *, samples: int, least: float = L
     """
     exact = int8.prepared(network.graph())
     calibration, tuning = (
-        networks.one_by_one(network.fresh(np.random.default_rng(seed), count))
+        one_by_one(network.fresh(np.random.default_rng(seed), count))
         for seed, count in ((CALIBRATION_SEED, samples), (TUNING_SEED, TUNING))
     )
     cases = [(feeds, network.reference(feeds)) for feeds in tuning]
@@ -109,13 +111,11 @@ def generator_identity(network: Network, run: parity.Run) -> dict[str, Json]:
     held_out = network.fresh(np.random.default_rng(HELD_OUT_SEED), HELD_OUT)
     meter, distances = IdentityMeter(), []
     with Landmarker(registry.path("face-landmarker")) as landmarker:
-        for feeds in networks.one_by_one(held_out):
+        for feeds in one_by_one(held_out):
             pictures = [to_rgb(network.reference(feeds)), to_rgb(run(feeds))]
             found = [landmarker.detect(rgb) for rgb in pictures]
             if all(found):
-                embeddings = [
-                    meter.embed(rgb, faces[0].landmarks) for rgb, faces in zip(pictures, found, strict=True)
-                ]
+                embeddings = [meter.embed(rgb, seen[0].landmarks) for rgb, seen in zip(pictures, found, strict=True)]
                 distances.append(identity_distance(embeddings[0], embeddings[1]))
     return summary(len(distances), {"float32 to int8": distances}, moved=distances)
 
@@ -124,14 +124,14 @@ def encoder_identity(network: Network, run: parity.Run) -> dict[str, Json]:
     """How far reconstructions are from the faces that went in, by the float32 encoder and by this one."""
     if (network.layers, network.style_dim) != (latent.LAYERS, latent.STYLE_DIM):
         return summary(0, {}, moved=[])  # the default generator takes no such latents
-    made = networks.faces(np.random.default_rng(HELD_OUT_SEED), HELD_OUT)
+    made = faces(np.random.default_rng(HELD_OUT_SEED), HELD_OUT)
     generator = zoo.load_generator(256, precision="float32")
     meter = IdentityMeter()
     distances: dict[str, list[float]] = {"float32": [], "int8": []}
     with Landmarker(registry.path("face-landmarker")) as landmarker:
 
-        def distance(face: Face, encode: Callable[[networks.Feeds], F32]) -> float | None:
-            feeds = networks.as_crops([face], network.size, landmarks="landmarks" in network.inputs)
+        def distance(face: Face, encode: Callable[[Feeds], F32]) -> float | None:
+            feeds = as_crops([face], network.size, landmarks="landmarks" in network.inputs)
             rgb = to_rgb(generator.synthesize(encode(feeds)))
             found = landmarker.detect(rgb)
             if not found:

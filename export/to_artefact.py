@@ -21,6 +21,7 @@ import onnx
 import openvino as ov
 
 from export import half, networks, parity
+from export.fresh_inputs import one_by_one
 from export.networks import Network
 from models import artefact
 from models.checked_json import Json
@@ -73,8 +74,8 @@ def write_artefact(
         graph = with_batch(single, choices.batch)
         return _written(network, graph, choices, folder, external_from)
     prepared = half.prepared(single)
-    found = half.peaks(prepared, networks.one_by_one(network.fresh(np.random.default_rng(PROBE_SEED), PROBES)))
-    fresh = half.peaks(prepared, networks.one_by_one(network.fresh(np.random.default_rng(FRESH_SEED), PROBES)))
+    found = half.peaks(prepared, one_by_one(network.fresh(np.random.default_rng(PROBE_SEED), PROBES)))
+    fresh = half.peaks(prepared, one_by_one(network.fresh(np.random.default_rng(FRESH_SEED), PROBES)))
     for margin in MARGINS:
         kept, report = _kept(network, prepared, found, margin)
         overflowing = half.beyond(prepared, fresh, 1.0).keys() - kept

@@ -18,6 +18,7 @@ import onnx
 
 from export import int8, networks, parity
 from export.__main__ import main
+from export.fresh_inputs import one_by_one
 from export.networks import Network
 from export.quantise_artefact import write_int8
 from export.to_artefact import Choices, write_artefact
@@ -52,7 +53,7 @@ def network() -> Network:
 def whole(network: Network) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     """Its graph, exact and with every layer in int8."""
     exact = int8.prepared(network.graph())
-    samples = networks.one_by_one(network.fresh(np.random.default_rng(5), 8))
+    samples = one_by_one(network.fresh(np.random.default_rng(5), 8))
     return exact, int8.quantised(exact, samples)
 
 
