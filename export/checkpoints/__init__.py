@@ -29,7 +29,7 @@ def read_generator(path: Path, *, max_bytes: int = DEFAULT_LIMIT) -> GeneratorCh
     budget = Budget(len(content))
     with reading(path, "a generator's file"):
         parts = (read_rosinality if is_torch_file(content) else read_official)(content, budget)
-        synthesis, mapping, mean_w = assemble(parts, most_elements=len(content))
+        synthesis, mapping, mean_w = assemble(parts, source=str(path), most_elements=len(content))
     return GeneratorCheckpoint(
         parts.config, synthesis, mapping, mean_w, source=path.name, sha256=hashlib.sha256(content).hexdigest()
     )

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from export.checkpoints.strict import take
 from models.arrays import F32
 from models.errors import UserError
 from models.networks.stylegan2 import FIRST_SIZE, GAIN, LEAK, Mapping, Modulate, Noise, StyleGAN2Config, Synthesis
@@ -95,26 +96,29 @@ def load_generator(
     return mapping, synthesis
 
 
-def assemble(parts: Parts, *, most_elements: int) -> tuple[Weights, Weights, F32]:
+def assemble(parts: Parts, *, source: str, most_elements: int) -> tuple[Weights, Weights, F32]:
     """Weights of `Synthesis` and of `Mapping` and the mean of W, float32 copies of what was found.
 
     Args:
         parts: what a file holds.
+        source: the file.
         most_elements: more than these are not copied: a file may repeat its elements without end.
 
     Raises:
-        RefusedError: something is missing, too much, of another shape, or not finite.
+        RefusedError: the file is too short.
+        UserError: something is missing, too much, of another shape, or not finite.
     """
     config = parts.config
     shapes = [synthesis_shapes(config), mapping_shapes(config)]
     if sum(math.prod(shape) for of_network in shapes for shape in of_network.values()) > most_elements:
         raise RefusedError(f"a generator of {config.size} px and so many channels does not fit into this file")
+    whose = f"{source} as a generator of {config.size} px"
     synthesis, mapping = (
-        _copies(found, shape) for found, shape in zip((parts.synthesis, parts.mapping), shapes, strict=True)
+        _copies(found, shape, whose) for found, shape in zip((parts.synthesis, parts.mapping), shapes, strict=True)
     )
     if parts.mean_w is None:
         return synthesis, mapping, _mean_of(mapping, config)
-    return synthesis, mapping, _copies({"mean_w": parts.mean_w}, {"mean_w": (config.w_dim,)})["mean_w"]
+    return synthesis, mapping, _copies({"mean_w": parts.mean_w}, {"mean_w": (config.w_dim,)}, whose)["mean_w"]
 
 
 def channel_limits(channels: list[int]) -> tuple[int, int]:
@@ -182,28 +186,15 @@ def _fill(network: nn.Module, weights: Weights) -> None:
     network.eval().requires_grad_(False)
 
 
-def _copies(found: AnyMapping[str, Found], shapes: AnyMapping[str, tuple[int, ...]]) -> Weights:
-    for what, names in (
-        ("lacks", shapes.keys() - found.keys()),
-        ("has, beyond StyleGAN2,", found.keys() - shapes.keys()),
-    ):
-        if names:
-            raise RefusedError(f"it {what} {', '.join(sorted(names)[:5])}{' and others' if len(names) > 5 else ''}")
-    return {name: _copy(name, found[name], shape) for name, shape in shapes.items()}
+def _copies(found: AnyMapping[str, Found], shapes: AnyMapping[str, tuple[int, ...]], whose: str) -> Weights:
+    arrays = {name: _without_ones(one.array, shapes.get(name)) for name, one in found.items()}
+    return take(arrays, shapes, whose, {name: one.gain for name, one in found.items()})
 
 
-def _copy(name: str, found: Found, shape: tuple[int, ...]) -> F32:
-    array = found.array
-    if [n for n in array.shape if n != 1] != [n for n in shape if n != 1]:
-        raise RefusedError(f"its {name} has the shape {list(array.shape)}; expected {list(shape)}")
-    if array.dtype.kind != "f":
-        raise RefusedError(f"its {name} holds {array.dtype}; expected floating point numbers")
-    copy: F32 = np.empty(shape, np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):
-        np.multiply(array.reshape(shape), found.gain, out=copy, casting="same_kind")
-    if not np.isfinite(copy).all():
-        raise RefusedError(f"its {name} has values that are not finite")
-    return copy
+def _without_ones(array: Array, shape: tuple[int, ...] | None) -> Array:
+    """An array in a shape that differs by ones alone; otherwise as it is."""
+    same = shape is not None and [n for n in array.shape if n != 1] == [n for n in shape if n != 1]
+    return array.reshape(shape) if shape is not None and same else array
 
 
 def _mean_of(mapping: Weights, config: StyleGAN2Config) -> F32:

@@ -14,13 +14,19 @@ _NAMED = 3  # of a kind of fault; the rest is counted
 _LONGEST = 60  # characters of a name out of a file
 
 
-def take(found: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], whose: str) -> dict[str, F32]:
+def take(
+    found: Mapping[str, Any],
+    shapes: Mapping[str, tuple[int, ...]],
+    whose: str,
+    gains: Mapping[str, float] | None = None,
+) -> dict[str, F32]:
     """Float32 copies of the arrays in `found`, which must be those of `shapes`.
 
     Args:
         found: what the file has by name; nothing of it is trusted.
         shapes: what the network has.
         whose: what the message begins with: the file and what it was taken for.
+        gains: name -> what to multiply an array with; None = 1 for all.
 
     Raises:
         UserError: weights are missing, left over, of another shape, no real numbers, or not finite; it names a few
@@ -39,7 +45,7 @@ def take(found: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], whose:
         ],
     }
     if not any(faults.values()):
-        weights = {name: np.array(array, np.float32) for name, array in arrays.items()}
+        weights = {name: _copy(array, 1.0 if gains is None else gains[name]) for name, array in arrays.items()}
         faults["not finite"] = [name for name, array in weights.items() if not np.isfinite(array).all()]
         if not faults["not finite"]:
             return weights
@@ -62,3 +68,10 @@ def quoted(name: object) -> str:
 
 def _is_weight(value: object) -> bool:
     return isinstance(value, np.ndarray) and value.dtype.kind == "f"
+
+
+def _copy(array: F32, gain: float) -> F32:
+    copy: F32 = np.empty(array.shape, np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told by name
+        np.multiply(array, gain, out=copy, casting="same_kind")
+    return copy
