@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import mediapipe
@@ -22,6 +21,7 @@ from mediapipe.tasks.python import vision
 from mediapipe.tasks.python.core.base_options import BaseOptions
 
 from models.arrays import F32, F64, U8
+from models.closing import Closing
 from models.errors import UserError
 from models.face_windows import Window, around, face_size, holds, overlap, search_levels, whole
 
@@ -69,7 +69,7 @@ class Detection:
     score: float
 
 
-class Landmarker:
+class Landmarker(Closing):
     """Finds faces in pictures, or follows them through the frames of a video.
 
     A context manager; close it before the interpreter ends. One thread at a time.
@@ -101,14 +101,6 @@ class Landmarker:
         self._tiles: Any = None  # made when first needed
         mode = vision.RunningMode.VIDEO if video else vision.RunningMode.IMAGE
         self._main = self._create(mode, _WHOLE_CONFIDENCE)
-
-    def __enter__(self) -> Landmarker:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Release MediaPipe; harmless when done already."""

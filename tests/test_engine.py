@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 import numpy as np
@@ -31,12 +30,13 @@ from live.sources.source import Source
 from live.timing import Timings
 from live.worker import SynthesisWorker
 from models.arrays import F32, U8
+from models.closing import Closing
 from models.errors import UserError
 
 BLANK: U8 = np.full((240, 320, 3), 90, np.uint8)
 
 
-class Kept:
+class Kept(Closing):
     """A sink that keeps what it is sent."""
 
     name = "kept"
@@ -56,16 +56,8 @@ class Kept:
         """Remembers it."""
         self.closed = True
 
-    def __enter__(self) -> Kept:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class Reel:
+class Reel(Closing):
     """A source of given pictures; live, it runs by the clock, goes round, and is lost where a picture is None."""
 
     name, note = "reel", "a reel"
@@ -90,14 +82,6 @@ class Reel:
     def close(self) -> None:
         """Remembers it."""
         self.closed = True
-
-    def __enter__(self) -> Reel:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 @dataclass

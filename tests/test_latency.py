@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from types import TracebackType
 
 import cv2
 import numpy as np
@@ -16,6 +15,7 @@ from live.frame import Frame
 from live.options import Options
 from live.sources.pace import Pace
 from models.arrays import F64, U8
+from models.closing import Closing
 
 BITS = 20  # of milliseconds: the clock goes round in 17 minutes
 BLOCK = 16  # pixels
@@ -40,7 +40,7 @@ def since(ms: int, moment: float) -> int:
     return (int(moment * 1000) - ms + ROUND // 2) % ROUND - ROUND // 2
 
 
-class Clock:
+class Clock(Closing):
     """A camera that sees a face above a clock; as a sink, it notes how old the pictures are that reach it."""
 
     name, note = "clock", "a face and a clock"
@@ -67,14 +67,6 @@ class Clock:
 
     def close(self) -> None:
         """Nothing is held open."""
-
-    def __enter__(self) -> Clock:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
 
 import numpy as np
 
@@ -11,12 +10,13 @@ from live.frame import Frame
 from live.outputs.window import Window, missing_display
 from models.alignment import to_rgb
 from models.arrays import F32
+from models.closing import Closing
 from models.zoo import Generator
 
 EVERY = 1.0  # seconds from one drawing to the next: each takes a generator pass from the fit
 
 
-class Preview:
+class Preview(Closing):
     """A window where there is a display, and nothing where there is none.
 
     Args:
@@ -43,11 +43,7 @@ class Preview:
             )
         self._window.poll_key()
 
-    def __enter__(self) -> Preview:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the window."""
         if self._window is not None:
             self._window.close()

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from types import TracebackType
 
 from live.faces.identity import Sighting, crowded, recognise, sight, update
 from live.faces.steady import LandmarkFilter, Steadied
 from live.frame import FaceTrack, Frame
+from models.closing import Closing
 from models.face_windows import overlap
 from models.landmarker import Detection, Landmarker
 
@@ -48,7 +48,7 @@ class _Person:
     steadied: Steadied | None = None
 
 
-class FaceTracker:
+class FaceTracker(Closing):
     """Follows the largest faces; once chosen, they stay the ones while they are in view.
 
     Each keeps its place when it crosses another, is hidden for a moment, or leaves and comes back while nobody
@@ -81,14 +81,6 @@ class FaceTracker:
         self._face_ids = count()
         self._numbers = count()
         self._people: list[_Person] = []
-
-    def __enter__(self) -> FaceTracker:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Release MediaPipe."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 
 import platformdirs
 
 from live.frame import Frame
 from live.outputs.video import VideoFile
+from models.closing import Closing
 from models.errors import UserError
 
 
@@ -18,7 +18,7 @@ def videos_folder() -> Path:
     return platformdirs.user_videos_path() / "morphcam"
 
 
-class Recorder:
+class Recorder(Closing):
     """Sink that writes what it is sent while it is started, one file per start.
 
     Args:
@@ -77,11 +77,3 @@ class Recorder:
     def close(self) -> None:
         """Finishes a recording that goes on."""
         self.stop()
-
-    def __enter__(self) -> Recorder:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -11,6 +11,7 @@ from live.frame import Frame
 from live.outputs.video import FORMATS, VideoFile
 from live.outputs.virtual_camera import VirtualCamera
 from live.outputs.window import Window, missing_display
+from models.closing import Closing
 from models.errors import UserError
 
 OUTPUTS: dict[str, str] = {
@@ -44,7 +45,7 @@ class Sink(Protocol):
     ) -> None: ...
 
 
-class NullSink:
+class NullSink(Closing):
     """Sink that takes frames and emits nothing."""
 
     name = "null"
@@ -54,14 +55,6 @@ class NullSink:
 
     def close(self) -> None:
         """Nothing to finish."""
-
-    def __enter__(self) -> NullSink:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import contextlib
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import cast
 
 import av
@@ -18,6 +17,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from live.frame import Frame
 from live.outputs.fit import fit
 from models.arrays import U8
+from models.closing import Closing
 from models.errors import UserError
 
 
@@ -53,7 +53,7 @@ BT709 = 1  # ITU-T H.273 primaries and transfer: those of sRGB cameras
 ENCODER_THREADS = 2  # the networks need the cores
 
 
-class VideoFile:
+class VideoFile(Closing):
     """Sink to a video file: .mp4 and .mkv hold H.264, .avi holds MPEG-4 Part 2; no sound.
 
     The rate is constant. A frame's place follows from its ``captured`` time: of several frames in one period
@@ -159,11 +159,3 @@ class VideoFile:
             f"stopped writing {self.path}: {error.strerror}; free some space or choose another disk"
             f" (what was written so far is in {self.partial})"
         )
-
-    def __enter__(self) -> VideoFile:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

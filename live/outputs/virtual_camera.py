@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from types import TracebackType
 
 import pyvirtualcam
 
 from live.frame import Frame
 from live.outputs.fit import fit
+from models.closing import Closing
 from models.errors import UserError
 
 HOW_TO_INSTALL: dict[str, str] = {
@@ -19,7 +19,7 @@ HOW_TO_INSTALL: dict[str, str] = {
 }
 
 
-class VirtualCamera:
+class VirtualCamera(Closing):
     """Sink to a virtual camera device, RGB, at the size it was opened with.
 
     Args:
@@ -47,11 +47,3 @@ class VirtualCamera:
     def close(self) -> None:
         """Release the device."""
         self._camera.close()
-
-    def __enter__(self) -> VirtualCamera:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

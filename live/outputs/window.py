@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from types import TracebackType
 
 import cv2
 
 from live.frame import Frame
 from live.outputs.fit import fit
 from models.arrays import U8
+from models.closing import Closing
 from models.errors import UserError
 
 FIRST_HEIGHT = 640  # pixels a small picture is enlarged to when the window opens; fits on any laptop
@@ -74,7 +74,7 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "QT_QPA_PLATFORM": "xcb"}
 
 
-class Window:
+class Window(Closing):
     """Sink to a resizable window. Open it, send to it and poll it on the main thread only.
 
     Args:
@@ -150,11 +150,3 @@ class Window:
         if not self.closed:
             cv2.destroyWindow(self._title)
             cv2.waitKeyEx(1)  # the window system hears of it only now
-
-    def __enter__(self) -> Window:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -8,13 +8,13 @@ import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 
 from live.frame import Frame
 from live.sources.grab import Grabber, SourceLost
 from live.sources.v4l2 import SYSFS, video_nodes
+from models.closing import Closing
 from models.errors import UserError
 
 SIZE = (640, 480)  # asked for; a camera may give another
@@ -69,7 +69,7 @@ def list_cameras() -> list[CameraInfo]:
     return cameras
 
 
-class CameraSource:
+class CameraSource(Closing):
     """A camera of this machine, read as fast as it gives pictures.
 
     Args:
@@ -109,14 +109,6 @@ class CameraSource:
         fourcc = code.to_bytes(4, "little").decode("ascii", "replace")
         pixels = f" {fourcc}" if re.fullmatch(r"[A-Za-z0-9]{4}", fourcc) else ""
         self.note = f"{self.name}{title}: {self.size[0]}x{self.size[1]}{pixels} at {self.fps:.4g} frames a second"
-
-    def __enter__(self) -> CameraSource:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of the camera."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from types import TracebackType
 from urllib.parse import urlsplit
 
 import cv2
 
 from live.frame import Frame
 from live.sources.grab import Grabber, SourceLost
+from models.closing import Closing
 from models.errors import UserError
 
 SCHEMES = ("http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "srt", "udp", "tcp")
@@ -20,7 +20,7 @@ TIMEOUT_MS = 8000  # of a network stream, to open and between frames
 _WHOLE = 0.9  # a file that has less than this share of the frames it announces is broken off
 
 
-class ClipSource:
+class ClipSource(Closing):
     """A video file, every frame of it, once.
 
     Args:
@@ -54,14 +54,6 @@ class ClipSource:
         self.fps = _plausible_fps(self._grabber)
         self.note = f"{path.name}: {self.size[0]}x{self.size[1]} at {self.fps:.4g} frames a second"
 
-    def __enter__(self) -> ClipSource:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         """Close the file."""
         self._grabber.close()
@@ -78,7 +70,7 @@ class ClipSource:
         return Frame(rgb, self._seq, time.perf_counter())
 
 
-class StreamSource:
+class StreamSource(Closing):
     """A network stream. One of known length, such as an MP4 on a web server, is read like a file.
 
     Args:
@@ -106,14 +98,6 @@ class StreamSource:
         self.fps = _plausible_fps(self._grabber)
         kind = "live" if self.live else "recorded"
         self.note = f"{self.name}: {kind}, {self.size[0]}x{self.size[1]} at {self.fps:.4g} frames a second"
-
-    def __enter__(self) -> StreamSource:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the connection."""

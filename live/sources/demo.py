@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
 
 import cv2
 import numpy as np
@@ -18,6 +17,7 @@ from live.frame import Frame
 from live.sources.pace import Pace
 from models.alignment import to_rgb
 from models.arrays import F32, U8
+from models.closing import Closing
 from models.latent import LatentSpace, broadcast, shipped_space, truncate
 
 SIZE = (640, 480)
@@ -32,7 +32,7 @@ _BLURRED = 48  # pixels per side of the picture the background is blurred in
 _LARGEST = 384  # pixels of a portrait worth keeping
 
 
-class DemoSource:
+class DemoSource(Closing):
     """The demo.
 
     Frame n is the same picture in every run with the same generator and people.
@@ -73,14 +73,6 @@ class DemoSource:
         self.fps = FPS
         self.live = live
         self.note = "demo: a face that belongs to nobody, made by the generator"
-
-    def __enter__(self) -> DemoSource:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from types import TracebackType
 from typing import Protocol
 
 from live.frame import Frame
+from models.closing import Closing
 
 
 class Recording(Protocol):
@@ -26,7 +26,7 @@ class Recording(Protocol):
         ...
 
 
-class PacedSource:
+class PacedSource(Closing):
     """Plays a recording by the clock; frames are captured when they are due."""
 
     live = True
@@ -38,14 +38,6 @@ class PacedSource:
         self.size = recording.size
         self.fps = recording.fps
         self.note = f"{self.name}: {self.size[0]}x{self.size[1]}, played at {self.fps:.4g} frames a second"
-
-    def __enter__(self) -> PacedSource:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of the file."""

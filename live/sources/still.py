@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 import numpy as np
@@ -13,6 +12,7 @@ from live.frame import Frame
 from live.sources.grab import quiet
 from live.sources.pace import Pace
 from models.arrays import U8
+from models.closing import Closing
 from models.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -21,7 +21,7 @@ LONGEST_SIDE = 1920  # pixels; larger pictures are shrunk to what a camera would
 BACKDROP = 128  # grey level seen through transparent pixels
 
 
-class StillSource:
+class StillSource(Closing):
     """A still picture, looped.
 
     Args:
@@ -41,14 +41,6 @@ class StillSource:
         self.fps = FPS
         self.live = live
         self.note = f"{path.name}: a still of {width}x{height}, {FPS:g} times a second"
-
-    def __enter__(self) -> StillSource:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Nothing is held open."""
