@@ -1,7 +1,7 @@
 """Writes the trained encoder as models/shipped/encoder.onnx, its big weights stored in float16.
 
-The averaged weights of the training run are exported, the graph is compared with PyTorch in both engines, and only
-then is the file put in place.
+The averaged weights of the training run are exported, folded (models.networks.refined_encoder.FoldedEncoder), the
+graph is compared with PyTorch in both engines, and only then is the file put in place.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from export.training_input import to_input
 from models import zoo
 from models.errors import UserError
 from models.networks.encoder import Encoder
-from models.networks.refined_encoder import RefinedEncoder
+from models.networks.refined_encoder import FoldedEncoder, RefinedEncoder
 from models.networks.surrogate import empty_surrogate
 from models.runtime import load_engine
 
@@ -112,9 +112,9 @@ def main(argv: list[str] | None = None) -> None:
     saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
     state = saved["average"]
     mean, unit = state["encoder.mean_w"], state["encoder.std_w"]
-    net = RefinedEncoder(Encoder(mean, unit), empty_surrogate())
-    net.load_state_dict(state)
-    net.eval()
+    refined = RefinedEncoder(Encoder(mean, unit), empty_surrogate())
+    refined.load_state_dict(state)
+    net = FoldedEncoder(refined).eval()
     pool = open_pool(args.pool)
 
     examples = {
@@ -127,7 +127,7 @@ def main(argv: list[str] | None = None) -> None:
         "steps": saved["step"],
         "minutes": round(saved["spent"] / 60, 1),
         "surrogate": json.loads((args.run / SURROGATE).with_suffix(".json").read_text())["explained"],
-        "parameters": sum(p.numel() for p in net.parameters()),
+        "parameters": sum(int(np.prod(i.dims)) for i in onnx.load(args.out).graph.initializer),
         "float16_error_in_standard_deviations": {name: error / least for name, error in errors.items()},
         "sha256": zoo.sha256(args.out),
     }

@@ -40,8 +40,8 @@ from models.networks.refined_encoder import RefinedEncoder
 GROUPS = {"coarse": slice(0, 4), "middle": slice(4, 8), "fine": slice(8, 18)}
 FEED_SECONDS = 300.0  # without a batch, after which training ends
 AVERAGE = 0.999  # decay of the weight average
-WEIGHTS = {"picture": 1.0, "geometry": 2.0, "identity": 1.0}  # of the metric's parts, against the latent's 2
-LOOKS = {"landmarks": 2.0, "thumbnail": 0.5, "identity": 1.0}  # of what the latents look like
+WEIGHTS = {"picture": 1.0, "geometry": 3.0, "identity": 1.0}  # of the metric's parts, against the latent's 2
+LOOKS = {"landmarks": 6.0, "thumbnail": 0.5, "identity": 1.0}  # of what the latents look like
 EARLIER = 0.15  # weight of every estimate before the last
 
 

@@ -16,7 +16,7 @@ import torch
 from export.train_encoder import losses_of
 from export.train_surrogate import load_surrogate, whiten
 from models.networks.encoder import HIDDEN, Encoder
-from models.networks.refined_encoder import Feedback, RefinedEncoder
+from models.networks.refined_encoder import Feedback, FoldedEncoder, RefinedEncoder
 from models.networks.surrogate import PARTS, SCORES, THUMBNAIL, VISIBLE, Surrogate, Whitening, empty_surrogate
 
 pytestmark = pytest.mark.train
@@ -124,3 +124,22 @@ def test_a_trained_appearance_comes_back_from_its_file(tmp_path: Path) -> None:
     torch.save(net.state_dict(), path)
     latents = torch.from_numpy(np.random.default_rng(2).standard_normal((2, 18, 512)).astype(np.float32))
     torch.testing.assert_close(load_surrogate(path)(latents), net(latents))
+
+
+def test_folded_it_is_the_same_function() -> None:
+    torch.manual_seed(4)
+    surrogate = empty_surrogate()
+    for buffer in (surrogate.landmark_rows, surrogate.thumbnail_rows):
+        buffer.normal_(std=0.05)
+    surrogate.root.fill_(1.0)
+    surrogate.weight.fill_(1.0)
+    net = RefinedEncoder(Encoder(torch.randn(512), torch.rand(512) + 0.5), surrogate)
+    for layer in (net.feedback.net[-1], net.encoder.offsets[-1]):  # they begin at zero
+        torch.nn.init.normal_(layer.weight, std=0.05)
+        torch.nn.init.normal_(layer.bias, std=0.05)
+    net.eval()
+    image, landmarks = torch.rand(3, 3, 128, 128) * 2 - 1, torch.rand(3, POINTS, 2)
+    with torch.no_grad():
+        expected = net(image, landmarks)
+        assert (expected - net.encoder(image, landmarks)).abs().mean() > 0.05, "the feedback does something here"
+        torch.testing.assert_close(FoldedEncoder(net)(image, landmarks), expected, rtol=1e-3, atol=1e-3)

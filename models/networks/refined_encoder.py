@@ -11,6 +11,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from models.networks.encoder import HIDDEN, LAYERS, STYLE_DIM, Encoder
 from models.networks.surrogate import VISIBLE, Surrogate
@@ -68,3 +69,57 @@ class RefinedEncoder(nn.Module):
 
     def forward(self, image: Tensor, landmarks: Tensor) -> Tensor:
         return self.encoder.mean_w + self.encoder.std_w * self.estimates(image, landmarks)[-1]
+
+
+class FoldedEncoder(nn.Module):
+    """A refined encoder in fewer multiplications: the same function, to the rounding.
+
+    Between two steps the latent is only read by the surrogate's first layers, which are linear, and it only changes
+    by what the feedback's last layer makes of `RANK` numbers. So those layers are multiplied beforehand, and the
+    9,216 numbers of a latent are made once, at the end.
+    """
+
+    def __init__(self, net: RefinedEncoder) -> None:
+        super().__init__()
+        self.encoder = net.encoder
+        self.surrogate = net.surrogate
+        self.steps = net.steps
+        look, decide, self.answer = (cast(nn.Linear, net.feedback.net[i]) for i in (0, 2, 4))
+        self.look_missed = _linear(look.weight[:, :VISIBLE], None)
+        self.look_features = _linear(look.weight[:, VISIBLE:], look.bias)
+        self.decide = decide
+        first = torch.cat([net.surrogate.linear.weight, net.surrogate.curved[0].weight])
+        bias = torch.cat([net.surrogate.linear.bias, net.surrogate.curved[0].bias])
+        self.split = [len(net.surrogate.linear.weight), len(net.surrogate.curved[0].weight)]
+        # The base goes to every layer of W+: the sum over the layers meets it.
+        shared = first.reshape(len(first), LAYERS, STYLE_DIM).sum(1)
+        base, offsets = net.encoder.base, cast(nn.Linear, net.encoder.offsets[-1])
+        self.first_of_features = _linear(shared @ base.weight, bias + shared @ base.bias + first @ offsets.bias)
+        self.first_of_offsets = _linear(first @ offsets.weight, None)
+        self.first_of_answer = _linear(first @ self.answer.weight, first @ self.answer.bias)
+
+    def forward(self, image: Tensor, landmarks: Tensor) -> Tensor:
+        features = self.encoder.features(image, landmarks)
+        inner = self.encoder.offsets[1](self.encoder.offsets[0](features))
+        offsets = cast(nn.Linear, self.encoder.offsets[2])(inner)
+        seen = self.surrogate.seen(image, landmarks)
+        looked = self.look_features(features)
+        first = self.first_of_features(features) + self.first_of_offsets(inner)
+        answers = torch.zeros_like(first[:, :RANK])
+        for _ in range(self.steps):
+            missed = seen - self.surrogate.from_first(first)[:, :VISIBLE]
+            answer = F.gelu(self.decide(F.gelu(looked + self.look_missed(missed))))
+            first = first + self.first_of_answer(answer)
+            answers = answers + answer
+        change = F.linear(answers, self.answer.weight, self.steps * self.answer.bias)
+        standardised = self.encoder.base(features).unsqueeze(1) + (offsets + change).reshape(-1, LAYERS, STYLE_DIM)
+        return self.encoder.mean_w + self.encoder.std_w * standardised
+
+
+def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    """A linear layer with these weights."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    layer.weight = nn.Parameter(weight.detach().clone())
+    if bias is not None:
+        layer.bias = nn.Parameter(bias.detach().clone())
+    return layer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -96,8 +95,14 @@ class Surrogate(nn.Module):
 
     def forward(self, standardised: Tensor) -> Tensor:
         x = standardised.flatten(1)
-        scores = cast(Tensor, self.curved(x))
-        return scores + F.pad(cast(Tensor, self.linear(x)), (0, SCORES - LANDMARK_SCORES))
+        return self.from_first(torch.cat([self.linear(x), self.curved[0](x)], 1))
+
+    def from_first(self, first: Tensor) -> Tensor:
+        """The scores from what the layers that read the latent make of it, [N, LANDMARK_SCORES + hidden]."""
+        linear, x = first[:, :LANDMARK_SCORES], first[:, LANDMARK_SCORES:]
+        for layer in self.curved[1:]:
+            x = layer(x)
+        return x + F.pad(linear, (0, SCORES - LANDMARK_SCORES))
 
     def unlike(self, error: Tensor) -> dict[str, Tensor]:
         """Mean squared error of scores by part, in units in which the mean face is off by 1; error [N, SCORES]."""
