@@ -17,7 +17,7 @@ from models.runtime import Engine, load_engine
 from models.zoo import SHIPPED, Generator, beside_weights, engine_cache
 
 SIZE = 256  # pixels per side of the pictures
-LENGTH = 125_260  # numbers in a change of the weights, P
+LENGTH = 112_515  # numbers in a change of the weights, P
 FRONT, FRONT_INT8 = SHIPPED / "generator-front.onnx", SHIPPED / "generator-int8-front.onnx"
 BACK, GRADIENT = SHIPPED / f"generator-{SIZE}-tuned-back.onnx", SHIPPED / f"generator-{SIZE}-tuning.onnx"
 

@@ -75,7 +75,7 @@ def test_the_mapping_network_is_the_published_one(engine: str) -> None:
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
-@pytest.mark.parametrize(("size", "least"), [(256, 27.0), (512, 30.0)])
+@pytest.mark.parametrize(("size", "least"), [(256, 32.0), (512, 33.0)])
 def test_a_smaller_picture_is_the_big_one_reduced(size: int, least: float) -> None:
     generator = load_generator(size, precision="float32")
     ratios = []

@@ -7,7 +7,7 @@ noise is one constant picture per layer. Its 18 style inputs are StyleGAN2's W+ 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -86,11 +86,12 @@ class StyledConv(nn.Module):
 class Block(nn.Module):
     """Upsampling by the inverse Haar transform, then two styled convolutions."""
 
-    def __init__(self, in_channels: int, out_channels: int, size: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, size: int, *, low: bool = False) -> None:
         super().__init__()
         self.up = Modulation(in_channels)
         self.conv1 = StyledConv(in_channels // 4, out_channels, size)
-        self.conv2 = StyledConv(out_channels, out_channels, size)
+        # low: of the Haar bands that it makes for the next block, LL alone
+        self.conv2 = StyledConv(out_channels, out_channels // 4 if low else out_channels, size)
 
     def forward(self, x: Tensor, up_and_first: Tensor, second: Tensor) -> Tensor:
         x = inverse_haar(x * self.up(up_and_first))
@@ -131,12 +132,37 @@ class HiddenHead(nn.Module):
         return inverse_haar(bands + self.style_bias(styles).unsqueeze(-1).unsqueeze(-1))
 
 
+class LowHead(nn.Module):
+    """An image head on the LL band alone of what a block makes, for a picture of the band's size.
+
+    A picture reduced by area is its LL bands, and the missing blocks make those of theirs for the most part: this
+    is a narrow one of their kind, trained against the reduced full picture.
+    """
+
+    def __init__(self, channels: int, hidden: int, layers: int) -> None:
+        super().__init__()
+        self.modulation = Modulation(channels, style_dim=layers * STYLE_DIM)
+        self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+        self.linear = nn.Conv2d(channels, 3, 1)
+        self.hidden = nn.Conv2d(channels, hidden, 1)
+        self.hidden_modulation = Modulation(hidden, style_dim=layers * STYLE_DIM)
+        self.out = nn.Conv2d(hidden, 3, 1)
+        self.style_bias = nn.Linear(layers * STYLE_DIM, 3)
+
+    def forward(self, x: Tensor, styles: Tensor) -> Tensor:
+        x = self.depthwise(x * self.modulation(styles))
+        hidden = F.leaky_relu(self.hidden(x), 0.2) * self.hidden_modulation(styles)
+        image = self.linear(x) + self.out(hidden)
+        return cast(Tensor, image + self.style_bias(styles).unsqueeze(-1).unsqueeze(-1))
+
+
 @dataclass(frozen=True)
 class HeadSpec:
     """Where in the network a resolution's picture is made."""
 
     blocks: int  # how many blocks run before the head
     hidden: int  # hidden channels of the head; 0 = the published linear head
+    low: bool = False  # whether the head reads only the LL band of what the last block makes
 
     @property
     def layers(self) -> slice:
@@ -144,9 +170,9 @@ class HeadSpec:
         return slice(2 * self.blocks + 1, LAST_LAYER + 1)
 
 
-# One picture size -> how it is made. The Haar head doubles, so 256 px comes from features at 128 px (block 4).
+# One picture size -> how it is made. From 512 px on the head's Haar bands double the size of the last block.
 HEADS = {
-    256: HeadSpec(blocks=5, hidden=64),
+    256: HeadSpec(blocks=6, hidden=32, low=True),
     512: HeadSpec(blocks=6, hidden=32),
     1024: HeadSpec(blocks=7, hidden=0),
 }
@@ -162,12 +188,18 @@ class Synthesis(nn.Module):
         self.constant = nn.Parameter(torch.zeros(1, 512, 4, 4))
         self.conv1 = StyledConv(512, 512, 4, separable=False)
         channels = (512, *BLOCK_CHANNELS)
-        self.blocks = nn.ModuleList(Block(channels[i], channels[i + 1], 8 << i) for i in range(spec.blocks))
-        self.head: nn.Module = (
-            HiddenHead(channels[spec.blocks], spec.hidden, LAST_LAYER - 2 * spec.blocks)
-            if spec.hidden
-            else BandHead(channels[spec.blocks])
+        self.blocks = nn.ModuleList(
+            Block(channels[i], channels[i + 1], 8 << i, low=spec.low and i + 1 == spec.blocks)
+            for i in range(spec.blocks)
         )
+        last, layers = channels[spec.blocks], LAST_LAYER - 2 * spec.blocks
+        self.head: nn.Module
+        if spec.low:
+            self.head = LowHead(last // 4, spec.hidden, layers)
+        elif spec.hidden:
+            self.head = HiddenHead(last, spec.hidden, layers)
+        else:
+            self.head = BandHead(last)
 
     def front(self, w_plus: Tensor) -> Tensor:
         """Features [N, 512, 64, 64], from W+ layers 0 to 2 * FRONT_BLOCKS."""
@@ -201,6 +233,13 @@ class Published:
     bands: int | None = None
 
 
+def first_band(constant: Constant, axis: int) -> Constant:
+    """The part of a published constant that is the LL band, which comes first in its order, as in ours."""
+    assert all(n == 1 for n in constant.shape[:axis]), constant
+    shape = (*constant.shape[:axis], constant.shape[axis] // 4, *constant.shape[axis + 1 :])
+    return replace(constant, size=constant.size // 4, shape=shape)
+
+
 def weight_map(ir: IntermediateRepresentation, size: int) -> dict[str, Published]:
     """Parameter name of `Synthesis(size)` -> the constant of the published IR it is, byte for byte but for order."""
     found = {"constant": Published(ir.named("m.input.input"))}
@@ -209,11 +248,16 @@ def weight_map(ir: IntermediateRepresentation, size: int) -> dict[str, Published
         for name in ("weight", "bias"):
             found[f"{ours}.affine.{name}"] = Published(ir.named(f"{theirs}.modulation.{name}"), bands)
 
-    def after(conv: str, ours: str, *, bands: bool = False) -> None:
+    def after(conv: str, ours: str, *, bands: bool = False, low: bool = False) -> None:
         noise, bias = ir.readers[conv][0], ir.readers[ir.readers[conv][0]][0]
-        found[f"{ours}.conv.weight"] = Published(ir.constant_input(conv), 0 if bands else None)
         found[f"{ours}.noise"] = Published(ir.constant_input(noise))
-        found[f"{ours}.bias"] = Published(ir.constant_input(bias), 1 if bands else None)
+        for name, constant, axis in (
+            ("conv.weight", ir.constant_input(conv), 0),
+            ("bias", ir.constant_input(bias), 1),
+        ):
+            found[f"{ours}.{name}"] = (
+                Published(first_band(constant, axis)) if low else Published(constant, axis if bands else None)
+            )
 
     modulation("conv1.modulation", "m.conv1.conv")
     after(ir.reader(ir.names["m.input.input"], "Convolution"), "conv1", bands=True)
@@ -226,7 +270,8 @@ def weight_map(ir: IntermediateRepresentation, size: int) -> dict[str, Published
             found[f"{ours}.depthwise.weight"] = Published(ir.constants[depthwise])
             # What leaves the last block of all is not upsampled but read by the published head.
             upsampled = conv == "conv2" and i + 1 < len(BLOCK_CHANNELS)
-            after(ir.reader(depthwise, "Convolution"), ours, bands=upsampled)
+            low = upsampled and HEADS[size].low and i + 1 == HEADS[size].blocks
+            after(ir.reader(depthwise, "Convolution"), ours, bands=upsampled, low=low)
     if HEADS[size].hidden == 0:
         modulation("head.modulation", "m.layers.6.to_img.conv")
         found["head.conv.weight"] = Published(ir.named("m.layers.6.to_img.conv.weight"), 0)

@@ -22,6 +22,7 @@ from models.networks.mobile_stylegan import (
     Block,
     HeadSpec,
     HiddenHead,
+    LowHead,
     Modulation,
     StyledConv,
     Synthesis,
@@ -120,6 +121,24 @@ def hidden_head(layer: HiddenHead, x: Tensor, styles: Tensor) -> tuple[Tensor, P
     return image, pull
 
 
+def low_head(layer: LowHead, x: Tensor, styles: Tensor) -> tuple[Tensor, Pull]:
+    """See `LowHead`."""
+    scaled, pull_scaled = modulate(layer.modulation, x, styles)
+    filtered = layer.depthwise(scaled)
+    hidden = F.leaky_relu(layer.hidden(filtered), LEAK)
+    scaled_hidden, pull_hidden = modulate(layer.hidden_modulation, hidden, styles)
+    bias = layer.style_bias(styles).unsqueeze(-1).unsqueeze(-1)
+    image = layer.linear(filtered) + layer.out(scaled_hidden) + bias
+
+    def pull(gradient: Tensor) -> tuple[Tensor, Tensor]:
+        at_hidden, at_second = pull_hidden(convolve_back(layer.out, gradient))
+        at_filtered = convolve_back(layer.hidden, leak(at_hidden, hidden)) + convolve_back(layer.linear, gradient)
+        at_x, at_first = pull_scaled(convolve_back(layer.depthwise, at_filtered))
+        return at_x, at_first + at_second + linear_back(layer.style_bias, gradient.sum(dim=(2, 3)))
+
+    return image, pull
+
+
 def picture_loss(image: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Weighted mean absolute difference of the pixels and of the steps from pixel to pixel, summed over sizes.
 
@@ -158,7 +177,7 @@ def picture_loss(image: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor,
 class SynthesisGradient(nn.Module):
     """W+ [N, 18, 512], target [N, 3, R, R], weight [N, 1, R, R] -> picture, loss [N], dloss/dW+ [N, 18, 512].
 
-    For the generator at a size with a `HiddenHead`; see `picture_loss`.
+    For the generator at a size whose head was trained here; see `picture_loss`.
     """
 
     def __init__(self, net: Synthesis) -> None:
@@ -173,7 +192,8 @@ class SynthesisGradient(nn.Module):
         for i, layer in enumerate(net.blocks):
             x, pull = block(layer, x, w_plus[:, 2 * i + 1], w_plus[:, 2 * i + 2])
             pulls.append(pull)
-        image, pull_image = hidden_head(net.head, x, w_plus[:, self.spec.layers].flatten(1))
+        read_out = low_head if self.spec.low else hidden_head
+        image, pull_image = read_out(net.head, x, w_plus[:, self.spec.layers].flatten(1))
         loss, gradient = picture_loss(image, target, weight)
 
         gradient, at_styles = pull_image(gradient)

@@ -1,6 +1,6 @@
 """The generator's last layers with weights that may be changed for one person, and the gradient at that change.
 
-What is changed are the convolutions after 64 px, the pointwise ones of the last block and those of the head, with
+What is changed are the convolutions after 64 px, the pointwise ones of the blocks and those of the head, with
 their biases: where skin and hair get their look, not where a face gets its shape. The change is one vector, each
 weight in units of its tensor's root mean square: its entries are all alike to an optimiser, and zeros are the
 generator as it is. As in models.networks.synthesis_gradient the reverse pass is written out, here to the weights.
@@ -9,13 +9,14 @@ generator as it is. As in models.networks.synthesis_gradient the reverse pass is
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.networks.mobile_stylegan import HEADS, Block, HiddenHead, StyledConv, Synthesis, inverse_haar
+from models.networks.mobile_stylegan import FRONT_BLOCKS, HEADS, Block, LowHead, StyledConv, Synthesis, inverse_haar
 from models.networks.synthesis_gradient import LEAK, convolve_back, forward_haar, leak, picture_loss
 
 Weights: TypeAlias = dict[str, Tensor]
@@ -24,14 +25,14 @@ Pull: TypeAlias = Callable[[Tensor], Tensor]  # d/d(output) -> d/d(x); notes d/d
 
 def tuned_names(net: Synthesis) -> tuple[str, ...]:
     """The parameters of `net` that may be changed, in the order of the vector."""
-    last = f"blocks.{len(net.blocks) - 1}"
-    convolutions = [f"{last}.{conv}.{name}" for conv in ("conv1", "conv2") for name in ("conv.weight", "bias")]
+    blocks = [f"blocks.{i}.{conv}" for i in range(FRONT_BLOCKS, len(net.blocks)) for conv in ("conv1", "conv2")]
+    convolutions = [f"{conv}.{name}" for conv in blocks for name in ("conv.weight", "bias")]
     head = [f"head.{conv}.{name}" for conv in ("linear", "hidden") for name in ("weight", "bias")]
     return (*convolutions, *head, "head.out.weight")
 
 
 class TunedBack(nn.Module):
-    """The back of a generator with a `HiddenHead`, its weights changed; for one picture at a time.
+    """The back of a generator with a `LowHead`, its weights changed; for one picture at a time.
 
     Attributes:
         length: of the vector that changes the weights, P.
@@ -73,14 +74,31 @@ class TunedBack(nn.Module):
 
     def _picture(self, features: Tensor, w_plus: Tensor, weights: Weights, slopes: Weights) -> tuple[Tensor, Pull]:
         net = self.net
-        i = len(net.blocks) - 1
-        block, head = cast(Block, net.blocks[i]), cast(HiddenHead, net.head)
-        first, second = w_plus[:, 2 * i + 1], w_plus[:, 2 * i + 2]
-        pixels = inverse_haar(features * block.up(first))
-        half, pull_half = tuned_conv(block.conv1, pixels, first, weights, slopes, f"blocks.{i}.conv1")
-        out, pull_out = tuned_conv(block.conv2, half, second, weights, slopes, f"blocks.{i}.conv2")
-        image, pull_image = tuned_head(head, out, w_plus[:, HEADS[net.size].layers].flatten(1), weights, slopes)
-        return image, lambda gradient: pull_half(pull_out(pull_image(gradient)))
+        x = features
+        pulls: list[Pull] = []
+        for i in range(FRONT_BLOCKS, len(net.blocks)):
+            block = cast(Block, net.blocks[i])
+            first, second = w_plus[:, 2 * i + 1], w_plus[:, 2 * i + 2]
+            scale = block.up(first)
+            pixels = inverse_haar(x * scale)
+            half, pull_half = tuned_conv(block.conv1, pixels, first, weights, slopes, f"blocks.{i}.conv1")
+            x, pull_out = tuned_conv(block.conv2, half, second, weights, slopes, f"blocks.{i}.conv2")
+            pulls += [partial(scale_back, scale), pull_half, pull_out]
+        styles = w_plus[:, HEADS[net.size].layers].flatten(1)
+        image, pull_image = tuned_head(cast(LowHead, net.head), x, styles, weights, slopes)
+
+        def pull_all(gradient: Tensor) -> Tensor:
+            gradient = pull_image(gradient)
+            for pull in reversed(pulls[1:]):  # what leaves the front is not asked for
+                gradient = pull(gradient)
+            return gradient
+
+        return image, pull_all
+
+
+def scale_back(scale: Tensor, gradient: Tensor) -> Tensor:
+    """The reverse of a scale and the inverse Haar transform after it."""
+    return scale * forward_haar(gradient)
 
 
 def outer(gradient: Tensor, x: Tensor) -> Tensor:
@@ -89,15 +107,8 @@ def outer(gradient: Tensor, x: Tensor) -> Tensor:
 
 
 def turned(weight: Tensor) -> Tensor:
-    """The weight of the convolution that is a convolution's reverse."""
-    return weight.transpose(0, 1).flip(2, 3) if weight.shape[2] > 1 else weight.transpose(0, 1)
-
-
-def neighbours(x: Tensor) -> Tensor:
-    """[1, C, H, W] -> [1, 9 C, H, W]: of each pixel the 9 around it, from that below and to the right on."""
-    height, width = (int(n) for n in x.shape[2:])
-    padded = F.pad(x, (1, 1, 1, 1))
-    return torch.cat([padded[..., y : y + height, z : z + width] for y in (2, 1, 0) for z in (2, 1, 0)], dim=1)
+    """The weight of the 1x1 convolution that is a 1x1 convolution's reverse."""
+    return weight.transpose(0, 1)
 
 
 def tuned_conv(
@@ -119,27 +130,23 @@ def tuned_conv(
     return activated, pull
 
 
-def tuned_head(
-    layer: HiddenHead, x: Tensor, styles: Tensor, weights: Weights, slopes: Weights
-) -> tuple[Tensor, Pull]:
-    """See `HiddenHead`."""
+def tuned_head(layer: LowHead, x: Tensor, styles: Tensor, weights: Weights, slopes: Weights) -> tuple[Tensor, Pull]:
+    """See `LowHead`."""
     linear, hidden, out = (weights[f"head.{name}.weight"] for name in ("linear", "hidden", "out"))
-    scale = layer.modulation(styles)
-    scaled = x * scale
-    activated = F.leaky_relu(F.conv2d(scaled, hidden, weights["head.hidden.bias"]), LEAK)
-    bands = F.conv2d(scaled, linear, weights["head.linear.bias"]) + F.conv2d(
-        activated, out, layer.out.bias, padding=1
-    )
-    image = inverse_haar(bands + layer.style_bias(styles).unsqueeze(-1).unsqueeze(-1))
+    scale, hidden_scale = layer.modulation(styles), layer.hidden_modulation(styles)
+    filtered = layer.depthwise(x * scale)
+    activated = F.leaky_relu(F.conv2d(filtered, hidden, weights["head.hidden.bias"]), LEAK)
+    scaled = activated * hidden_scale
+    image = F.conv2d(filtered, linear, weights["head.linear.bias"]) + F.conv2d(scaled, out, layer.out.bias)
+    image = image + layer.style_bias(styles).unsqueeze(-1).unsqueeze(-1)
 
     def pull(gradient: Tensor) -> Tensor:
-        at_bands = forward_haar(gradient)
-        at_hidden = leak(F.conv2d(at_bands, turned(out), padding=1), activated)
-        taps = outer(neighbours(at_bands), activated).reshape(3, 3, out.shape[0], out.shape[1])
-        slopes["head.out.weight"] = taps.permute(2, 3, 0, 1)
-        for name, at_output in (("linear", at_bands), ("hidden", at_hidden)):
-            slopes[f"head.{name}.weight"] = outer(at_output, scaled)
+        at_hidden = leak(hidden_scale * F.conv2d(gradient, turned(out)), activated)
+        slopes["head.out.weight"] = outer(gradient, scaled)
+        for name, at_output in (("linear", gradient), ("hidden", at_hidden)):
+            slopes[f"head.{name}.weight"] = outer(at_output, filtered)
             slopes[f"head.{name}.bias"] = at_output.sum(dim=(2, 3))
-        return scale * (F.conv2d(at_bands, turned(linear)) + F.conv2d(at_hidden, turned(hidden)))
+        at_filtered = F.conv2d(gradient, turned(linear)) + F.conv2d(at_hidden, turned(hidden))
+        return scale * convolve_back(layer.depthwise, at_filtered)
 
     return image, pull
