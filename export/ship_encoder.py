@@ -22,6 +22,7 @@ from export.train_surrogate import FILE as SURROGATE
 from export.training_input import to_input
 from models import zoo
 from models.errors import UserError
+from models.files import sha256
 from models.networks.encoder import Encoder
 from models.networks.refined_encoder import FoldedEncoder, RefinedEncoder
 from models.networks.surrogate import empty_surrogate
@@ -129,7 +130,7 @@ def main(argv: list[str] | None = None) -> None:
         "surrogate": json.loads((args.run / SURROGATE).with_suffix(".json").read_text())["explained"],
         "parameters": sum(int(np.prod(i.dims)) for i in onnx.load(args.out).graph.initializer),
         "float16_error_in_standard_deviations": {name: error / least for name, error in errors.items()},
-        "sha256": zoo.sha256(args.out),
+        "sha256": sha256(args.out),
     }
     args.out.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n")
     print(json.dumps(figures))

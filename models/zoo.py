@@ -20,7 +20,7 @@ import numpy as np
 from models import registry
 from models.arrays import F32, U8
 from models.errors import UserError
-from models.files import sha256 as sha256
+from models.files import sha256
 from models.latent import LatentSpace, shipped_space
 from models.runtime import Engine, Precision, load_engine
 
