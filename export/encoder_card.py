@@ -35,7 +35,7 @@ Aligned crop of a face, 128 px, and MediaPipe's 478 landmarks in it -> W+ [18, 5
 lead to one base w and an offset per layer (after e4e), from the mean latent. Then feedback as in ReStyle
 (arXiv:2104.02699), with no picture made: a small network tells from the latent the landmarks and a thumbnail of the
 face that the estimate would make, and what these miss of the crop's says, with what the encoder saw, how the latent
-is to change; three times (`models/networks/refined_encoder.py`).
+is to change; trained in three steps, used in {feedback_steps} (`models/networks/refined_encoder.py`).
 
 **Data.** The generator's own samples and nothing else: truncation 0.45 to 1, 40% style mixes, some with every layer
 leaning to another face (`python -m export pool --free`: photographs lie off W), found again by MediaPipe. No
@@ -49,10 +49,12 @@ recogniser's embedding (`export/latent_metric.py`), and landmarks, thumbnail and
 that was trained to before (`export/train_surrogate.py`: on held-out faces it explains
 {surrogate}).
 
-Of the shipped weights in particular: the first 5,288 steps saw 16,959 faces, made with an earlier 256 px head (27
-dB), and ended a cosine of their own; colour augmentation was two to three times as strong in the first 2,500 of them.
-The others saw 37,497 faces of W and 1,900 to 4,160 off it, with identity in the loss from step 6,000 on and geometry
-counted twice. Other work ran on the same cores: the minutes say little.
+Of the shipped weights in particular: the encoder was trained alone for 10,895 steps, the first 5,288 on 16,959 faces
+made with an earlier 256 px head (27 dB), with a cosine of their own and, in the first 2,500, colour augmentation two
+to three times as strong; the others on 37,497 faces of W and up to 4,160 off it, with identity in the loss from step
+6,000 on, geometry counted twice, and misalignment three times as strong as now. From there on the feedback was
+trained with it, on up to 47,500 faces of W and 12,500 off it; the weights of geometry and landmarks are as they are
+now from step 13,500 on. The surrogate took 2,500 steps. Other work ran on the same cores: the minutes say little.
 
 ```bash
 python -m export pool &
@@ -130,6 +132,7 @@ def main(argv: list[str] | None = None) -> None:
             parameters=encoder["parameters"] / 1e6,
             steps=encoder["steps"],
             minutes=encoder["minutes"],
+            feedback_steps=encoder["feedback_steps"],
             surrogate=", ".join(f"{share:.0%} of the {name}" for name, share in encoder["surrogate"].items()),
             engine=measured["engine"],
             table=markdown_table(measured["sets"]),

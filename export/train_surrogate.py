@@ -21,6 +21,7 @@ from export.measure import IdentityMeter
 from export.pool import SIZE, Pool, open_pool
 from export.training_input import HELD_OUT, to_input
 from models.arrays import F32
+from models.errors import UserError
 from models.face_mesh import EYE_A, EYE_B, LIPS
 from models.latent import mean_w, std_w
 from models.networks.surrogate import (
@@ -56,10 +57,9 @@ def embeddings(pool: Pool, folder: Path) -> F32:
     path = folder / "embeddings.npy"
     if not path.exists():
         meter = IdentityMeter()
-        n = min(EMBEDDED, pool.filled)
-        pixels = pool.landmarks[:n] * SIZE - np.float32(0.5)
-        pairs = zip(pool.images[:n], pixels, strict=True)
-        np.save(path, np.stack([meter.embed(*pair) for pair in track(pairs, "Identities", total=n)]))
+        pixels = pool.landmarks[:EMBEDDED] * SIZE - np.float32(0.5)
+        pairs = zip(pool.images[:EMBEDDED], pixels, strict=True)
+        np.save(path, np.stack([meter.embed(*pair) for pair in track(pairs, "Identities", total=EMBEDDED)]))
     return np.asarray(np.load(path), np.float32)
 
 
@@ -120,6 +120,11 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(1)
     pool = open_pool(args.pool)
+    if pool.filled < EMBEDDED:
+        raise UserError(
+            f"the pool in {args.pool} has {pool.filled} faces so far, {EMBEDDED} are needed; "
+            "let `python -m export pool` go on"
+        )
     net, truth = make_surrogate(pool, embeddings(pool, args.pool))
     n = len(truth)
     mean, unit = torch.from_numpy(np.array(mean_w())), torch.from_numpy(np.array(std_w()))

@@ -13,8 +13,11 @@ pytest.importorskip("onnx", reason="needs the train extra")
 
 import torch
 
+from export import train_surrogate
+from export.pool import open_pool
 from export.train_encoder import losses_of
 from export.train_surrogate import load_surrogate, whiten
+from models.errors import UserError
 from models.networks.encoder import HIDDEN, Encoder
 from models.networks.refined_encoder import Feedback, FoldedEncoder, RefinedEncoder
 from models.networks.surrogate import PARTS, SCORES, THUMBNAIL, VISIBLE, Surrogate, Whitening, empty_surrogate
@@ -143,3 +146,10 @@ def test_folded_it_is_the_same_function() -> None:
         expected = net(image, landmarks)
         assert (expected - net.encoder(image, landmarks)).abs().mean() > 0.05, "the feedback does something here"
         torch.testing.assert_close(FoldedEncoder(net)(image, landmarks), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_pool_that_is_too_small_is_told(tmp_path: Path) -> None:
+    open_pool(tmp_path, 10).count(10)
+    with pytest.raises(UserError, match="10 faces so far, 9216 are needed"):
+        train_surrogate.main(["--pool", str(tmp_path), "--run", str(tmp_path / "run")])
+    assert not (tmp_path / "embeddings.npy").exists()
