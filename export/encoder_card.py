@@ -36,6 +36,7 @@ lead to one base w and an offset per layer (after e4e), from the mean latent. Th
 (arXiv:2104.02699), with no picture made: a small network tells from the latent the landmarks and a thumbnail of the
 face that the estimate would make, and what these miss of the crop's says, with what the encoder saw, how the latent
 is to change; trained in three steps, used in {feedback_steps} (`models/networks/refined_encoder.py`).
+Last, a linear map corrects the colours by the thumbnail that is still missed (`export/recolour.py`).
 
 **Data.** The generator's own samples and nothing else: truncation 0.45 to 1, 40% style mixes, some with every layer
 leaning to another face (`python -m export pool --free`: photographs lie off W), found again by MediaPipe. No

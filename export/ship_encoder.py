@@ -1,7 +1,8 @@
 """Writes the trained encoder as models/shipped/encoder.onnx, its big weights stored in float16.
 
-The averaged weights of the training run are exported, folded (models.networks.refined_encoder.FoldedEncoder), the
-graph is compared with PyTorch in both engines, and only then is the file put in place.
+The averaged weights of the training run are exported, with a correction of colours (export/recolour.py) and folded
+(models.networks.refined_encoder.FoldedEncoder); the graph is compared with PyTorch in both engines, and only then is
+the file put in place.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from onnx import numpy_helper
 from torch import nn
 
 from export.pool import open_pool
+from export.recolour import fit_recolour
 from export.train_surrogate import FILE as SURROGATE
 from export.training_input import to_input
 from models import zoo
@@ -117,8 +119,9 @@ def main(argv: list[str] | None = None) -> None:
     refined = RefinedEncoder(Encoder(mean, unit), empty_surrogate())
     refined.load_state_dict(state)
     refined.steps = STEPS
-    net = FoldedEncoder(refined).eval()
+    refined.eval()
     pool = open_pool(args.pool)
+    net = FoldedEncoder(refined, fit_recolour(refined, pool)).eval()
 
     examples = {
         "image": to_input(np.array(pool.images[:EXAMPLES])),
