@@ -108,7 +108,7 @@ def test_the_standard_clip_plays_as_it_was_made(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_every_cell_is_measured_and_a_failed_one_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "results"
-    arguments = ["--modes", "transfer", "--sizes", "256", "--engines", "auto", "directml", "--seconds", "2"]
+    arguments = ["--modes", "transfer", "--sizes", "256", "--engines", "auto", "directml", "--seconds", "3"]
     assert main(["bench", "live", *arguments, "--out", str(out)]) == 1  # no DirectML here
     table = capfd.readouterr().out
     told = json.loads((out / "bench.json").read_text(encoding="utf-8"))
@@ -131,7 +131,7 @@ def test_every_cell_is_measured_and_a_failed_one_is_told(tmp_path: Path, capfd: 
         assert found["latency_ms"]["p50"] <= found["latency_ms"]["p95"] <= found["latency_ms"]["p99"]
         assert sum(found["cpu"].values()) > 0.05 and found["memory_mb"] > 100
         assert found["start_up_seconds"] > 0.5
-    assert any(cell["measured"]["updates"] > 0 for cell in cells.values())  # two seconds may be too short for some
+    assert any(cell["measured"]["updates"] > 0 for cell in cells.values())  # three seconds may be too short for some
     assert set(told["scaling"]) == {"1920x1080, the same face", "1280x480, two faces"}
     assert told["machine"]["cores_logical"] >= 1
     assert cv2.imread(str(out / "bench.png")) is not None

@@ -195,3 +195,14 @@ def test_opening_and_drawing_prints_nothing(display: str) -> None:
         check=True,
     )
     assert done.stdout + done.stderr == ""
+
+
+@needs_x
+def test_a_window_opens_after_what_writes_videos_was_imported(display: str) -> None:
+    code = (
+        "import live.outputs.video\n"  # PyAV
+        "from live.outputs.window import Window\n"
+        "with Window(size=(64, 64)) as window:\n"
+        "    window.poll_key()"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], timeout=60, check=True)
