@@ -18,8 +18,7 @@ from rich.progress import track
 from torch import Tensor
 from torch.nn import functional as F
 
-from export.measure import IdentityMeter
-from export.pool import SIZE, Pool
+from export.pool import Pool
 from models import ir, registry
 from models.arrays import F32
 from models.networks import mobile_stylegan as ms
@@ -27,7 +26,6 @@ from models.networks import mobile_stylegan as ms
 PICTURE_ROWS = 384
 GEOMETRY_ROWS = 96
 LABELLED = 12_000  # faces of the pool that the geometry is fitted to
-EMBEDDED = 9_000  # that the identity is fitted to: an embedding takes a twelfth of a second
 RIDGE = 0.3  # of the mean variance
 
 
@@ -78,15 +76,9 @@ def geometry_rows(pool: Pool, mean: F32, unit: F32) -> F32:
     return ridge_rows(pool.latents[:n], target @ components[:GEOMETRY_ROWS].T, mean, unit)
 
 
-def identity_rows(pool: Pool, meter: IdentityMeter, mean: F32, unit: F32) -> F32:
-    """float32 [128, 9216]: W+ (standardised) -> the embedding of a face recogniser."""
-    n = min(EMBEDDED, pool.filled)
-    pixels = pool.landmarks[:n] * SIZE - np.float32(0.5)
-    embeddings = [
-        meter.embed(image, landmarks)
-        for image, landmarks in track(zip(pool.images[:n], pixels, strict=True), "Identity metric", total=n)
-    ]
-    return ridge_rows(pool.latents[:n], np.stack(embeddings), mean, unit)
+def identity_rows(pool: Pool, embedded: F32, mean: F32, unit: F32) -> F32:
+    """float32 [128, 9216]: W+ (standardised) -> the embedding of a face recogniser, `embedded` of the first faces."""
+    return ridge_rows(pool.latents[: len(embedded)], embedded, mean, unit)
 
 
 def ridge_rows(latents: NDArray[np.float16], target: F32, mean: F32, unit: F32) -> F32:

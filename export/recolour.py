@@ -36,7 +36,8 @@ def fit_recolour(net: RefinedEncoder, pool: Pool) -> nn.Linear:
             images, landmarks = to_input(np.array(pool.images[chosen])), torch.from_numpy(pool.landmarks[chosen])
             estimate = net.estimates(images, landmarks)[-1]
             truth = torch.from_numpy(pool.latents[chosen].astype(np.float32))
-            missed.append(net.missed(estimate, images, landmarks)[:, PARTS["thumbnail"]])
+            seen = net.surrogate.seen(images, landmarks)
+            missed.append(net.missed(estimate, seen)[:, PARTS["thumbnail"]])
             errors.append(((truth - net.encoder.mean_w) / net.encoder.std_w - estimate).flatten(1))
         scores, error = torch.cat(missed), torch.cat(errors)
         deviations = scores.std(0)

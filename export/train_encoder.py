@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from export import latent_metric
 from export.augment import disturb_landmarks, misalign, photograph
-from export.measure import IdentityMeter
+from export.embeddings import embeddings
 from export.pool import Pool, open_pool
 from export.train_surrogate import FILE as SURROGATE
 from export.train_surrogate import load_surrogate
@@ -73,7 +73,7 @@ def load_metric(folder: Path, pool: Pool, heads: Path, mean: F32, unit: F32) -> 
     if not path.exists():
         picture = latent_metric.picture_rows(pool, heads, unit)
         geometry = latent_metric.geometry_rows(pool, mean, unit)
-        identity = latent_metric.identity_rows(pool, IdentityMeter(), mean, unit)
+        identity = latent_metric.identity_rows(pool, embeddings(pool), mean, unit)
         np.savez(
             path,
             picture=latent_metric.normalised(picture, pool, mean, unit),

@@ -16,28 +16,25 @@ import torch
 from rich.progress import Progress, track
 from torch import Tensor
 
+from export.embeddings import embeddings
 from export.latent_metric import face_weight
-from export.measure import IdentityMeter
-from export.pool import SIZE, Pool, open_pool
+from export.pool import Pool, open_pool
 from export.training_input import HELD_OUT, to_input
 from models.arrays import F32
-from models.errors import UserError
 from models.face_mesh import EYE_A, EYE_B, LIPS
 from models.latent import mean_w, std_w
 from models.networks.surrogate import (
-    EMBEDDING,
-    LANDMARK_SCORES,
     PARTS,
     SCORES,
     THUMBNAIL,
-    THUMBNAIL_SCORES,
     VISIBLE,
     Surrogate,
     Whitening,
     empty_surrogate,
+    weighted_points,
+    weighted_thumbnails,
 )
 
-EMBEDDED = 9216  # faces whose identity is learned from: an embedding takes a twelfth of a second
 BACKDROP = 0.2  # weight of what is around the face, at most, against the face
 EXPRESSIVE = 3.0  # weight of the points of lips and eyes
 SPREAD_OF = 8192  # faces that the principal components come from
@@ -52,17 +49,6 @@ def whiten(rows: Tensor, scores: int) -> Whitening:
     return Whitening(mean, (directions[:scores] / deviations[:, None]).T.contiguous(), deviations / deviations.norm())
 
 
-def embeddings(pool: Pool, folder: Path) -> F32:
-    """Embeddings float32 [N, 128] of the pool's first faces, made once and kept in `folder`."""
-    path = folder / "embeddings.npy"
-    if not path.exists():
-        meter = IdentityMeter()
-        pixels = pool.landmarks[:EMBEDDED] * SIZE - np.float32(0.5)
-        pairs = zip(pool.images[:EMBEDDED], pixels, strict=True)
-        np.save(path, np.stack([meter.embed(*pair) for pair in track(pairs, "Identities", total=EMBEDDED)]))
-    return np.asarray(np.load(path), np.float32)
-
-
 def make_surrogate(pool: Pool, embedded: F32) -> tuple[Surrogate, Tensor]:
     """An untrained network for the pool, and what it is to say: float32 [N, SCORES], NaN where nobody knows."""
     weight = face_weight(THUMBNAIL)
@@ -71,19 +57,18 @@ def make_surrogate(pool: Pool, embedded: F32) -> tuple[Surrogate, Tensor]:
     importance[[*LIPS, *EYE_A, *EYE_B]] = EXPRESSIVE
     n = pool.filled
     # What the untrained network would see of the pool, unwhitened.
-    points = (torch.from_numpy(np.array(pool.landmarks[:n])) * importance.sqrt()).flatten(1)
-    identities = torch.from_numpy(embedded)
-    pixels = torch.cat(
-        [
-            (
-                torch.nn.functional.avg_pool2d(to_input(np.array(pool.images[rows])), SIZE // THUMBNAIL) * weight
-            ).flatten(1)
-            for rows in track(np.array_split(np.arange(n), -(-n // 512)), description="Thumbnails")
-        ]
-    )
-    parts = {"landmarks": points, "thumbnail": pixels, "identity": identities}
-    sizes = {"landmarks": LANDMARK_SCORES, "thumbnail": THUMBNAIL_SCORES, "identity": EMBEDDING}
-    by = {name: whiten(rows[HELD_OUT : HELD_OUT + SPREAD_OF], sizes[name]) for name, rows in parts.items()}
+    parts = {
+        "landmarks": weighted_points(torch.from_numpy(np.array(pool.landmarks[:n])), importance.sqrt()),
+        "thumbnail": torch.cat(
+            [
+                weighted_thumbnails(to_input(np.array(pool.images[rows])), weight)
+                for rows in track(np.array_split(np.arange(n), -(-n // 512)), description="Thumbnails")
+            ]
+        ),
+        "identity": torch.from_numpy(embedded),
+    }
+    shown = slice(HELD_OUT, HELD_OUT + SPREAD_OF)
+    by = {name: whiten(parts[name][shown], part.stop - part.start) for name, part in PARTS.items()}
     truth = torch.full((n, SCORES), math.nan)
     for name, part in PARTS.items():
         rows = parts[name]
@@ -120,12 +105,7 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(1)
     pool = open_pool(args.pool)
-    if pool.filled < EMBEDDED:
-        raise UserError(
-            f"the pool in {args.pool} has {pool.filled} faces so far, {EMBEDDED} are needed; "
-            "let `python -m export pool` go on"
-        )
-    net, truth = make_surrogate(pool, embeddings(pool, args.pool))
+    net, truth = make_surrogate(pool, embeddings(pool))
     n = len(truth)
     mean, unit = torch.from_numpy(np.array(mean_w())), torch.from_numpy(np.array(std_w()))
     latents = torch.from_numpy(np.array(pool.latents[:n]))

@@ -156,7 +156,9 @@ def test_folded_it_is_the_same_function() -> None:
         expected = net(image, landmarks)
         assert (expected - net.encoder(image, landmarks)).abs().mean() > 0.05, "the feedback does something here"
         colours = torch.nn.Linear(THUMBNAIL_SCORES, 18 * 512, bias=False)
-        missed = net.missed(net.estimates(image, landmarks)[-1], image, landmarks)[:, PARTS["thumbnail"]]
+        missed = net.missed(net.estimates(image, landmarks)[-1], net.surrogate.seen(image, landmarks))[
+            :, PARTS["thumbnail"]
+        ]
         change = net.encoder.std_w * colours(missed).reshape(-1, 18, 512)
         assert change.abs().mean() > 0.05, "and so does the correction of colours"
         folded = FoldedEncoder(net, colours)(image, landmarks)

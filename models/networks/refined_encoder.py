@@ -63,13 +63,12 @@ class RefinedEncoder(nn.Module):
         seen = self.surrogate.seen(image, landmarks)
         estimates = [self.encoder.standardised(features).float()]  # trained in bfloat16, summed in float32
         for _ in range(self.steps):
-            missed = seen - self.surrogate(estimates[-1])[:, :VISIBLE]
-            estimates.append(estimates[-1] + self.feedback(missed, features))
+            estimates.append(estimates[-1] + self.feedback(self.missed(estimates[-1], seen), features))
         return estimates
 
-    def missed(self, estimate: Tensor, image: Tensor, landmarks: Tensor) -> Tensor:
-        """What a standardised W+ misses of the crop, [N, VISIBLE]."""
-        return self.surrogate.seen(image, landmarks) - self.surrogate(estimate)[:, :VISIBLE]
+    def missed(self, estimate: Tensor, seen: Tensor) -> Tensor:
+        """What a standardised W+ misses of the scores seen, [N, VISIBLE]."""
+        return seen - self.surrogate(estimate)[:, :VISIBLE]
 
     def forward(self, image: Tensor, landmarks: Tensor) -> Tensor:
         return self.encoder.mean_w + self.encoder.std_w * self.estimates(image, landmarks)[-1]
@@ -93,13 +92,11 @@ class FoldedEncoder(nn.Module):
         self.encoder = net.encoder
         self.surrogate = net.surrogate
         self.steps = net.steps
-        look, decide, self.answer = (cast(nn.Linear, net.feedback.net[i]) for i in (0, 2, 4))
+        look, self.decide, self.answer = (cast(nn.Linear, net.feedback.net[i]) for i in (0, 2, 4))
         self.look_missed = _linear(look.weight[:, :VISIBLE], None)
         self.look_features = _linear(look.weight[:, VISIBLE:], look.bias)
-        self.decide = decide
         first = torch.cat([net.surrogate.linear.weight, net.surrogate.curved[0].weight])
         bias = torch.cat([net.surrogate.linear.bias, net.surrogate.curved[0].bias])
-        self.split = [len(net.surrogate.linear.weight), len(net.surrogate.curved[0].weight)]
         # The base goes to every layer of W+: the sum over the layers meets it.
         shared = first.reshape(len(first), LAYERS, STYLE_DIM).sum(1)
         base, offsets = net.encoder.base, cast(nn.Linear, net.encoder.offsets[-1])

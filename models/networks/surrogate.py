@@ -83,15 +83,12 @@ class Surrogate(nn.Module):
 
     def seen(self, image: Tensor, landmarks: Tensor) -> Tensor:
         """The scores [N, VISIBLE] of pictures [N, 3, 128, 128] in [-1, 1] with landmarks [N, 478, 2] in [0, 1]."""
-        points = (landmarks * self.root).flatten(1)
-        pixels = (F.avg_pool2d(image, int(image.shape[-1]) // THUMBNAIL) * self.weight).flatten(1)
-        return torch.cat(
-            [
-                (points - self.landmark_mean) @ self.landmark_rows,
-                (pixels - self.thumbnail_mean) @ self.thumbnail_rows,
-            ],
-            1,
+        points, pixels = weighted_points(landmarks, self.root), weighted_thumbnails(image, self.weight)
+        scores = (
+            (points - self.landmark_mean) @ self.landmark_rows,
+            (pixels - self.thumbnail_mean) @ self.thumbnail_rows,
         )
+        return torch.cat(scores, 1)
 
     def forward(self, standardised: Tensor) -> Tensor:
         x = standardised.flatten(1)
@@ -108,6 +105,16 @@ class Surrogate(nn.Module):
         """Mean squared error of scores by part, in units in which the mean face is off by 1; error [N, SCORES]."""
         squares = (error * self.shares).square()
         return {name: squares[:, part].sum(1).mean() for name, part in PARTS.items()}
+
+
+def weighted_points(landmarks: Tensor, root: Tensor) -> Tensor:
+    """Landmarks [N, 478, 2], each times the root of its importance [478, 1]: [N, 956]."""
+    return (landmarks * root).flatten(1)
+
+
+def weighted_thumbnails(image: Tensor, weight: Tensor) -> Tensor:
+    """Pictures [N, 3, S, S] from far away, each pixel times its weight: [N, 3 * THUMBNAIL ** 2]."""
+    return (F.avg_pool2d(image, int(image.shape[-1]) // THUMBNAIL) * weight).flatten(1)
 
 
 def empty_surrogate() -> Surrogate:
