@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from rich.progress import track
 
-from export.measure import IdentityMeter
-from export.pool import SIZE, Pool
+from export.chips import cut_chips
+from export.pool import Pool
+from export.training_input import to_input
+from models import registry
 from models.arrays import F32
-from models.errors import UserError
+from models.networks.face_recogniser import EMBEDDING, load_recogniser
 
-EMBEDDED = 9216  # faces: an embedding takes a twelfth of a second
+BATCH = 32
 
 
 def embeddings(pool: Pool) -> F32:
-    """Embeddings float32 [EMBEDDED, 128] of the pool's first faces, made once and kept beside them.
-
-    Raises:
-        UserError: there are fewer faces.
-    """
-    folder = pool.counter.parent
-    path = folder / "embeddings.npy"
-    if not path.exists():
-        if pool.filled < EMBEDDED:
-            raise UserError(
-                f"the pool in {folder} has {pool.filled} faces so far, {EMBEDDED} are needed; "
-                "let `python -m export pool` go on"
-            )
-        meter = IdentityMeter()
-        pixels = pool.landmarks[:EMBEDDED] * SIZE - np.float32(0.5)
-        pairs = zip(pool.images[:EMBEDDED], pixels, strict=True)
-        np.save(path, np.stack([meter.embed(*pair) for pair in track(pairs, "Identities", total=EMBEDDED)]))
-    return np.asarray(np.load(path), np.float32)
+    """Embeddings float32 [N, 128] of the pool's N faces; made once and kept beside them."""
+    path = pool.counter.parent / "embeddings.npy"
+    known = np.load(path) if path.exists() else np.empty((0, EMBEDDING), np.float32)
+    missing = np.arange(len(known), pool.filled)
+    if len(missing):
+        net = load_recogniser(registry.path("identity")).to(memory_format=torch.channels_last)
+        made = [known]
+        for rows in track(np.array_split(missing, -(-len(missing) // BATCH)), description="Identities"):
+            chips = cut_chips(to_input(np.array(pool.images[rows])), torch.from_numpy(np.array(pool.landmarks[rows])))
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+                made.append(net(chips.to(memory_format=torch.channels_last)).float().numpy())
+        known = np.concatenate(made)
+        np.save(path, known)
+    return np.asarray(known[: pool.filled], np.float32)

@@ -25,7 +25,7 @@ from models.networks import mobile_stylegan as ms
 
 PICTURE_ROWS = 384
 GEOMETRY_ROWS = 96
-LABELLED = 12_000  # faces of the pool that the geometry is fitted to
+CHUNK = 4096  # faces
 RIDGE = 0.3  # of the mean variance
 
 
@@ -66,30 +66,33 @@ def picture_rows(pool: Pool, heads: Path, unit: F32, faces: int = 110, projectio
     return (values[:PICTURE_ROWS, None] * rows[:PICTURE_ROWS]).astype(np.float32)
 
 
-def geometry_rows(pool: Pool, mean: F32, unit: F32) -> F32:
+def geometry_rows(pool: Pool, unit: F32) -> F32:
     """float32 [GEOMETRY_ROWS, 9216]: W+ (standardised) -> principal components of landmarks and blendshapes."""
-    n = min(LABELLED, pool.filled)
+    n = pool.filled
     shapes = pool.blendshapes[:n] * 0.15  # in units comparable with landmarks in [0, 1], summed over 956
     target = np.concatenate([pool.landmarks[:n].reshape(n, -1), shapes], 1)
     target -= target.mean(0)
     _, _, components = np.linalg.svd(target[:4000], full_matrices=False)
-    return ridge_rows(pool.latents[:n], target @ components[:GEOMETRY_ROWS].T, mean, unit)
+    return ridge_rows(pool.latents[:n], target @ components[:GEOMETRY_ROWS].T, unit)
 
 
-def identity_rows(pool: Pool, embedded: F32, mean: F32, unit: F32) -> F32:
+def identity_rows(pool: Pool, embedded: F32, unit: F32) -> F32:
     """float32 [128, 9216]: W+ (standardised) -> the embedding of a face recogniser, `embedded` of the first faces."""
-    return ridge_rows(pool.latents[: len(embedded)], embedded, mean, unit)
+    return ridge_rows(pool.latents[: len(embedded)], embedded, unit)
 
 
-def ridge_rows(latents: NDArray[np.float16], target: F32, mean: F32, unit: F32) -> F32:
+def ridge_rows(latents: NDArray[np.float16], target: F32, unit: F32) -> F32:
     """Ridge regression of targets [N, K] on standardised W+ [N, 18, 512]: float32 [K, 9216]."""
-    n = len(latents)
-    standard = ((latents.astype(np.float32) - mean) / unit).reshape(n, -1)
-    standard -= standard.mean(0)
-    # In the space of samples: n is near the number of dimensions, the kernel is the smaller system.
-    kernel = standard @ standard.T
-    kernel[np.diag_indices(n)] += RIDGE * np.trace(kernel) / n
-    return (standard.T @ np.linalg.solve(kernel, target - target.mean(0))).T.astype(np.float32)
+    n, dimensions = len(latents), latents[0].size
+    centre = latents.mean(axis=0, dtype=np.float64).astype(np.float32)
+    gram = np.zeros((dimensions, dimensions), np.float32)
+    products = np.zeros((dimensions, target.shape[1]), np.float32)
+    for rows in track(np.array_split(np.arange(n), -(-n // CHUNK)), description="Regression"):
+        standard = ((latents[rows] - centre) / unit).reshape(len(rows), -1)
+        gram += standard.T @ standard
+        products += standard.T @ (target[rows] - target.mean(0))
+    gram[np.diag_indices(dimensions)] += RIDGE * np.trace(gram) / n
+    return np.linalg.solve(gram, products).T.astype(np.float32)
 
 
 def normalised(rows: F32, pool: Pool, mean: F32, unit: F32) -> F32:

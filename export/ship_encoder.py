@@ -1,8 +1,7 @@
 """Writes the trained encoder as models/shipped/encoder.onnx, its big weights stored in float16.
 
-The averaged weights of the training run are exported, with a correction of colours (export/recolour.py) and folded
-(models.networks.refined_encoder.FoldedEncoder); the graph is compared with PyTorch in both engines, and only then is
-the file put in place.
+The averaged weights of the training run are exported, folded (models.networks.refined_encoder.FoldedEncoder); the
+graph is compared with PyTorch in both engines, and only then is the file put in place.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from onnx import numpy_helper
 from torch import nn
 
 from export.pool import open_pool
-from export.recolour import fit_recolour
 from export.train_surrogate import FILE as SURROGATE
 from export.training_input import to_input
 from models import zoo
@@ -33,7 +31,7 @@ from models.runtime import load_engine
 OPSET = 17
 HALVED_FROM = 1024  # elements; smaller arrays (norms, biases) keep float32
 EXAMPLES = 8  # held-out faces that the graph is compared on
-STEPS = 8  # of feedback; it was trained in three, but photographs miss more than the faces it was trained on
+STEPS = 5  # of feedback; it was trained in three, but photographs miss more than the faces it was trained on
 TOLERANCE = 0.02  # standard deviations of W: what float16 weights may change
 
 
@@ -121,7 +119,7 @@ def main(argv: list[str] | None = None) -> None:
     refined.steps = STEPS
     refined.eval()
     pool = open_pool(args.pool)
-    net = FoldedEncoder(refined, fit_recolour(refined, pool)).eval()
+    net = FoldedEncoder(refined).eval()
 
     examples = {
         "image": to_input(np.array(pool.images[:EXAMPLES])),

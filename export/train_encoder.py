@@ -6,6 +6,10 @@ picture, geometry and identity, each in units in which guessing the mean face co
 `python -m export surrogate` tells from the latents. The estimates before it count a little. The learning rate
 follows a cosine of the time spent, so that a slow machine ends as well-tempered as a fast one. Stopped and started
 again, it goes on.
+
+Of some faces of a batch the estimate is drawn by the generator, and compared as the eye and a face recogniser see it
+(export/likeness.py). That needs no latent: photographs can take part. It costs ten times as much as a face that is
+not drawn, and is for an encoder that has been trained without.
 """
 
 from __future__ import annotations
@@ -17,7 +21,10 @@ import math
 import queue
 import threading
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -28,6 +35,9 @@ from torch.nn import functional as F
 from export import latent_metric
 from export.augment import disturb_landmarks, misalign, photograph
 from export.embeddings import embeddings
+from export.evaluate import photo_paths
+from export.face_region import cut
+from export.likeness import SCALE, Likeness, Portraits, read_portraits
 from export.pool import Pool, open_pool
 from export.train_surrogate import FILE as SURROGATE
 from export.train_surrogate import load_surrogate
@@ -37,28 +47,74 @@ from models.arrays import F32
 from models.networks.encoder import Encoder
 from models.networks.refined_encoder import RefinedEncoder
 
+Estimates: TypeAlias = Callable[[Tensor, Tensor], list[Tensor]]
+
 GROUPS = {"coarse": slice(0, 4), "middle": slice(4, 8), "fine": slice(8, 18)}
 FEED_SECONDS = 300.0  # without a batch, after which training ends
 AVERAGE = 0.999  # decay of the weight average
 WEIGHTS = {"picture": 1.0, "geometry": 3.0, "identity": 1.0}  # of the metric's parts, against the latent's 2
-LOOKS = {"landmarks": 6.0, "thumbnail": 0.5, "identity": 1.0}  # of what the latents look like
+LOOKS = {"landmarks": 6.0, "thumbnail": 0.5, "identity": 2.0}  # of what the latents look like
+DRAWN = {"identity": 4.0, "picture": 0.5}  # of what the generator makes of them
 EARLIER = 0.15  # weight of every estimate before the last
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What a step learns from: generated faces, then photographs.
+
+    Attributes:
+        images: float32 [N + P, 3, 128, 128], augmented.
+        landmarks: float32 [N + P, 478, 2], augmented.
+        latents: float32 [N, 18, 512], W+ of the generated ones.
+        portraits: float32 [P, 3, 128, 128], the photographs as they are.
+        points: float32 [N + P, 478, 2], the landmarks as they are.
+    """
+
+    images: Tensor
+    landmarks: Tensor
+    latents: Tensor
+    portraits: Tensor
+    points: Tensor
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """How many faces of each kind a batch has, and of how many generated ones the estimate is drawn."""
+
+    generated: int
+    drawn: int
+    portraits: int
+
+
 def batches(
-    pool: Pool, size: int, seed: int, quit_event: threading.Event, ready: queue.Queue[tuple[Tensor, ...]]
+    pool: Pool,
+    portraits: Portraits | None,
+    mixture: Mixture,
+    seed: int,
+    quit_event: threading.Event,
+    ready: queue.Queue[Batch],
 ) -> None:
-    """Feeds augmented batches to `ready`: images, landmarks, W+."""
+    """Feeds augmented batches to `ready`."""
     rng = np.random.default_rng(seed)
     while not quit_event.is_set():
-        rows = np.sort(rng.integers(HELD_OUT, pool.filled, size))
-        images, points = [], []
-        for row in rows:
-            image, landmarks = misalign(pool.images[row], pool.landmarks[row], rng)
+        rows = rng.integers(HELD_OUT, pool.filled, mixture.generated)
+        faces, points = pool.images[rows], pool.landmarks[rows]
+        if portraits is not None:
+            chosen = rng.integers(0, len(portraits.images), mixture.portraits)
+            faces = np.concatenate([faces, portraits.images[chosen]])
+            points = np.concatenate([points, portraits.landmarks[chosen]])
+        images, landmarks = [], []
+        for face, known in zip(faces, points, strict=True):
+            image, moved = misalign(face, known, rng)
             images.append(photograph(image, rng))
-            points.append(disturb_landmarks(landmarks, rng))
-        batch = (to_input(np.stack(images)), torch.from_numpy(np.stack(points)),
-                 torch.from_numpy(pool.latents[rows].astype(np.float32)))  # fmt: skip
+            landmarks.append(disturb_landmarks(moved, rng))
+        batch = Batch(
+            to_input(np.stack(images)),
+            torch.from_numpy(np.stack(landmarks)),
+            torch.from_numpy(pool.latents[rows].astype(np.float32)),
+            to_input(faces[mixture.generated :]),
+            torch.from_numpy(points),
+        )
         while not quit_event.is_set():
             try:
                 ready.put(batch, timeout=0.5)
@@ -72,8 +128,8 @@ def load_metric(folder: Path, pool: Pool, heads: Path, mean: F32, unit: F32) -> 
     path = folder / "metric.npz"
     if not path.exists():
         picture = latent_metric.picture_rows(pool, heads, unit)
-        geometry = latent_metric.geometry_rows(pool, mean, unit)
-        identity = latent_metric.identity_rows(pool, embeddings(pool), mean, unit)
+        geometry = latent_metric.geometry_rows(pool, unit)
+        identity = latent_metric.identity_rows(pool, embeddings(pool), unit)
         np.savez(
             path,
             picture=latent_metric.normalised(picture, pool, mean, unit),
@@ -102,6 +158,25 @@ def losses_of(
     return losses
 
 
+def likeness_losses(
+    likeness: Likeness, drawn: int, estimate: Tensor, latents: Tensor, batch: Batch
+) -> dict[str, Tensor]:
+    """The weighted parts of the loss that the generator draws: of the first `drawn` faces and of the photographs.
+
+    Args:
+        likeness: draws and compares.
+        drawn: how many.
+        estimate: W+ [N + P, 18, 512].
+        latents: W+ [N, 18, 512], the truth; its own picture is what is wanted.
+        batch: the rest.
+    """
+    with torch.no_grad():
+        wanted = torch.cat([likeness.draw(latents[:drawn]), cut(batch.portraits, SCALE)])
+    rows = [*range(drawn), *range(len(latents), len(estimate))]
+    losses = likeness(estimate[rows], wanted, batch.points[rows])
+    return {f"drawn_{name}": DRAWN[name] * loss for name, loss in zip(DRAWN, losses, strict=True)}
+
+
 def held_out_scores(net: RefinedEncoder, pool: Pool, metric: dict[str, Tensor]) -> dict[str, float]:
     """R2 of W+ by layer group and the share of each metric left unexplained, on clean held-out samples."""
     rows = slice(0, HELD_OUT)
@@ -124,12 +199,25 @@ def held_out_scores(net: RefinedEncoder, pool: Pool, metric: dict[str, Tensor]) 
     return scores | {f"look_{name}_left": float(value) for name, value in unlike.items()}
 
 
+def trained_on(paths: Sequence[Path]) -> list[Path]:
+    """The photographs ``NAME_anything`` of every other person, by name: the others are there to be measured on."""
+    people = sorted({path.name.split("_")[0] for path in paths})
+    return [path for path in paths if path.name.split("_")[0] in people[::2]]
+
+
 def main(argv: list[str] | None = None) -> None:
     """Command line of `python -m export encoder`."""
     parser = argparse.ArgumentParser(prog="python -m export encoder", description=__doc__)
     parser.add_argument("--minutes", type=float, default=90, help="time to train for, over all runs")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--anew", action="store_true", help="a schedule of its own for the trained encoder")
+    parser.add_argument("--drawn", type=int, default=0, help="faces of a batch whose estimate is drawn")
+    parser.add_argument("--photos", type=Path, metavar="DIR", help="every other person here takes part, unlabelled")
+    parser.add_argument("--portraits", type=int, default=2, help="photographs in a batch")
+    parser.add_argument(
+        "--compile", action="store_true", help="needs a C++ compiler and minutes to start; then faster"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--pool", type=Path, default=Path("runs/pool"))
     parser.add_argument("--heads", type=Path, default=zoo.SHIPPED / "heads")
@@ -153,11 +241,21 @@ def main(argv: list[str] | None = None) -> None:
     last = args.run / "last.pt"
     if last.exists():
         saved = torch.load(last, weights_only=True)
-        net.load_state_dict(saved["net"])
-        average.load_state_dict(saved["average"])
+        for ours, name in ((net, "net"), (average, "average")):
+            # The surrogate is the folder's own: it may have been trained again.
+            state = {key: value for key, value in saved[name].items() if not key.startswith("surrogate.")}
+            ours.load_state_dict(state, strict=False)
         optimizer.load_state_dict(saved["optimizer"])
-        step, spent = saved["step"], saved["spent"]
+        step, spent = saved["step"], 0.0 if args.anew else saved["spent"]
     metric = load_metric(args.run, pool, args.heads, mean, unit)
+    portraits = read_portraits(trained_on(photo_paths(args.photos))) if args.photos else None
+    mixture = Mixture(args.batch, args.drawn, args.portraits if portraits else 0)
+    likeness = Likeness(args.heads)
+    estimates_of: Estimates = net.estimates
+    if args.compile:
+        estimates_of = torch.compile(net.estimates, dynamic=False)
+        likeness.region.compile(dynamic=False)
+        likeness.recogniser.compile(dynamic=False)
 
     def save() -> None:
         state = {"net": net.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(),
@@ -166,8 +264,9 @@ def main(argv: list[str] | None = None) -> None:
         last.with_suffix(".tmp").replace(last)
 
     quit_event = threading.Event()
-    ready: queue.Queue[tuple[Tensor, ...]] = queue.Queue(4)
-    feeder = threading.Thread(target=batches, args=(pool, args.batch, step + 1, quit_event, ready), name="feed")
+    ready: queue.Queue[Batch] = queue.Queue(4)
+    feeding = (pool, portraits, mixture, step + 1, quit_event, ready)
+    feeder = threading.Thread(target=batches, args=feeding, name="feed")
     feeder.start()
     budget, clock = args.minutes * 60, time.monotonic()
     log_path = args.run / "log.csv"
@@ -177,17 +276,21 @@ def main(argv: list[str] | None = None) -> None:
     try:
         while spent < budget:
             try:
-                images, landmarks, w_plus = ready.get(timeout=FEED_SECONDS)
+                batch = ready.get(timeout=FEED_SECONDS)
             except queue.Empty:
                 raise SystemExit("no batch came; what the feeding thread said is above") from None
             cosine = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * spent / budget))
             rate = args.rate * min(1.0, (step + 1) / 300) * cosine
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            truth = (w_plus - encoder.mean_w) / encoder.std_w
+            truth = (batch.latents - encoder.mean_w) / encoder.std_w
             with torch.autocast("cpu", torch.bfloat16):
-                estimates = net.estimates(images, landmarks)
-            losses = losses_of(net, estimates, truth, metric)
+                estimates = estimates_of(batch.images, batch.landmarks)
+            losses = losses_of(net, [estimate[: len(truth)] for estimate in estimates], truth, metric)
+            if mixture.drawn or mixture.portraits:
+                w_plus = encoder.mean_w + encoder.std_w * estimates[-1]
+                with torch.autocast("cpu", torch.bfloat16):
+                    losses |= likeness_losses(likeness, mixture.drawn, w_plus, batch.latents, batch)
             loss = torch.stack(list(losses.values())).sum()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -204,7 +307,8 @@ def main(argv: list[str] | None = None) -> None:
                 for ours, theirs in zip(average.buffers(), net.buffers(), strict=True):
                     ours.copy_(theirs)
             for name, value in losses.items():
-                running[name] = 0.98 * running.get(name, float(value)) + 0.02 * float(value)
+                now_is = float(value.detach())
+                running[name] = 0.98 * running.get(name, now_is) + 0.02 * now_is
             if step % 250 == 0:
                 row = {"step": step, "minutes": round(spent / 60, 2), "pool": pool.filled, "rate": rate,
                        **running, **held_out_scores(average, pool, metric)}  # fmt: skip

@@ -1,7 +1,7 @@
 """Trains the network that tells what a latent looks like: W+ -> landmarks, thumbnail and identity of the face.
 
 The encoder's feedback (models/networks/refined_encoder.py) stands on it: it stands in for the generator, at a
-thousandth of its arithmetic. Learned from the pool, the identity from those of its faces that were embedded.
+thousandth of its arithmetic.
 """
 
 from __future__ import annotations
@@ -21,13 +21,12 @@ from export.latent_metric import face_weight
 from export.pool import Pool, open_pool
 from export.training_input import HELD_OUT, to_input
 from models.arrays import F32
+from models.errors import UserError
 from models.face_mesh import EYE_A, EYE_B, LIPS
 from models.latent import mean_w, std_w
 from models.networks.surrogate import (
     PARTS,
-    SCORES,
     THUMBNAIL,
-    VISIBLE,
     Surrogate,
     Whitening,
     empty_surrogate,
@@ -50,7 +49,7 @@ def whiten(rows: Tensor, scores: int) -> Whitening:
 
 
 def make_surrogate(pool: Pool, embedded: F32) -> tuple[Surrogate, Tensor]:
-    """An untrained network for the pool, and what it is to say: float32 [N, SCORES], NaN where nobody knows."""
+    """An untrained network for the pool, and what it is to say: float32 [N, SCORES]."""
     weight = face_weight(THUMBNAIL)
     weight = torch.where(weight > 0.5, 1.0, BACKDROP * weight)
     importance = torch.ones(pool.landmarks.shape[1], 1)
@@ -69,10 +68,7 @@ def make_surrogate(pool: Pool, embedded: F32) -> tuple[Surrogate, Tensor]:
     }
     shown = slice(HELD_OUT, HELD_OUT + SPREAD_OF)
     by = {name: whiten(parts[name][shown], part.stop - part.start) for name, part in PARTS.items()}
-    truth = torch.full((n, SCORES), math.nan)
-    for name, part in PARTS.items():
-        rows = parts[name]
-        truth[: len(rows), part] = (rows - by[name].mean) @ by[name].rows
+    truth = torch.cat([(parts[name] - by[name].mean) @ by[name].rows for name in PARTS], 1)
     return Surrogate(by["landmarks"], by["thumbnail"], by["identity"], importance, weight), truth
 
 
@@ -105,25 +101,26 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(1)
     pool = open_pool(args.pool)
+    if pool.filled < HELD_OUT + SPREAD_OF:
+        raise UserError(
+            f"the pool in {args.pool} has {pool.filled} faces so far, {HELD_OUT + SPREAD_OF} are needed; "
+            "let `python -m export pool` go on"
+        )
     net, truth = make_surrogate(pool, embeddings(pool))
     n = len(truth)
     mean, unit = torch.from_numpy(np.array(mean_w())), torch.from_numpy(np.array(std_w()))
     latents = torch.from_numpy(np.array(pool.latents[:n]))
     held = (latents[:HELD_OUT].float() - mean) / unit
-    embedded = int((~truth[:, VISIBLE].isnan()).sum())
     optimizer = torch.optim.AdamW(net.parameters(), args.rate, weight_decay=0.3)
     with Progress() as progress:
         task = progress.add_task("Surrogate", total=args.steps)
         for step in range(args.steps):
             for group in optimizer.param_groups:
                 group["lr"] = args.rate * min(1, (step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * step / args.steps))
-            # Half of the faces are of those whose identity is known.
-            rows = torch.cat([torch.randint(HELD_OUT, end, (args.batch // 2,)) for end in (embedded, n)])
+            rows = torch.randint(HELD_OUT, n, (args.batch,))
             with torch.autocast("cpu", torch.bfloat16):
                 scores = net((latents[rows].float() - mean) / unit)
-            known = truth[rows]
-            error = torch.where(known.isnan(), 0.0, scores.float() - known)
-            loss = torch.stack(list(net.unlike(error).values())).sum()
+            loss = torch.stack(list(net.unlike(scores.float() - truth[rows]).values())).sum()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -133,7 +130,7 @@ def main(argv: list[str] | None = None) -> None:
                     step + 1, round(float(loss.detach()), 3), explained(net, held, truth[:HELD_OUT])
                 )
     torch.save(net.state_dict(), args.run / FILE)
-    figures = {"faces": n, "embedded": embedded, "explained": explained(net.eval(), held, truth[:HELD_OUT])}
+    figures = {"faces": n, "explained": explained(net.eval(), held, truth[:HELD_OUT])}
     (args.run / FILE).with_suffix(".json").write_text(json.dumps(figures) + "\n")
     print(json.dumps(figures))
 

@@ -130,8 +130,9 @@ def test_every_cell_is_measured_and_a_failed_one_is_told(tmp_path: Path, capfd: 
         assert (found["updates"] > 0) <= (label != "camera")
         assert found["latency_ms"]["p50"] <= found["latency_ms"]["p95"] <= found["latency_ms"]["p99"]
         assert sum(found["cpu"].values()) > 0.05 and found["memory_mb"] > 100
-        assert found["start_up_seconds"] > 0.5
-    assert any(cell["measured"]["updates"] > 0 for cell in cells.values())  # three seconds may be too short for some
+        # Three seconds may be too short for a first morphed frame; not for all of them.
+        assert found["start_up_seconds"] is None or found["start_up_seconds"] > 0.5, label
+    assert any(cell["measured"]["updates"] > 0 and cell["measured"]["start_up_seconds"] for cell in cells.values())
     assert set(told["scaling"]) == {"1920x1080, the same face", "1280x480, two faces"}
     assert told["machine"]["cores_logical"] >= 1
     assert cv2.imread(str(out / "bench.png")) is not None

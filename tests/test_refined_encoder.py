@@ -13,11 +13,10 @@ pytest.importorskip("onnx", reason="needs the train extra")
 
 import torch
 
-from export import recolour, train_surrogate
+from export import train_surrogate
 from export.pool import open_pool
 from export.train_encoder import losses_of
 from export.train_surrogate import load_surrogate, whiten
-from export.training_input import HELD_OUT
 from models.errors import UserError
 from models.networks.encoder import HIDDEN, Encoder
 from models.networks.refined_encoder import Feedback, FoldedEncoder, RefinedEncoder
@@ -25,7 +24,6 @@ from models.networks.surrogate import (
     PARTS,
     SCORES,
     THUMBNAIL,
-    THUMBNAIL_SCORES,
     VISIBLE,
     Surrogate,
     Whitening,
@@ -155,45 +153,12 @@ def test_folded_it_is_the_same_function() -> None:
     with torch.no_grad():
         expected = net(image, landmarks)
         assert (expected - net.encoder(image, landmarks)).abs().mean() > 0.05, "the feedback does something here"
-        colours = torch.nn.Linear(THUMBNAIL_SCORES, 18 * 512, bias=False)
-        missed = net.missed(net.estimates(image, landmarks)[-1], net.surrogate.seen(image, landmarks))[
-            :, PARTS["thumbnail"]
-        ]
-        change = net.encoder.std_w * colours(missed).reshape(-1, 18, 512)
-        assert change.abs().mean() > 0.05, "and so does the correction of colours"
-        folded = FoldedEncoder(net, colours)(image, landmarks)
-        torch.testing.assert_close(folded, expected + change, rtol=1e-3, atol=1e-3)
+        folded = FoldedEncoder(net)(image, landmarks)
+        torch.testing.assert_close(folded, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_a_pool_that_is_too_small_is_told(tmp_path: Path) -> None:
     open_pool(tmp_path, 10).count(10)
-    with pytest.raises(UserError, match="10 faces so far, 9216 are needed"):
+    with pytest.raises(UserError, match="10 faces so far, 8704 are needed"):
         train_surrogate.main(["--pool", str(tmp_path), "--run", str(tmp_path / "run")])
     assert not (tmp_path / "embeddings.npy").exists()
-
-
-def test_colours_that_are_missed_by_a_linear_rule_are_learned(tmp_path: Path) -> None:
-    torch.manual_seed(5)
-    rng = np.random.default_rng(5)
-    count = HELD_OUT + 600
-    pool = open_pool(tmp_path, count)
-    pool.count(count)
-    colours = rng.integers(20, 236, (count, 1, 1, 3), dtype=np.uint8)
-    pool.images[:] = colours + rng.integers(-20, 20, pool.images[:count].shape)
-    surrogate = empty_surrogate()
-    surrogate.weight.fill_(1.0)
-    noise = torch.randn(3, THUMBNAIL**2, THUMBNAIL_SCORES)
-    surrogate.thumbnail_rows.copy_((noise - noise.mean(1, keepdim=True)).flatten(0, 1))  # blind to even colour
-    for channel in range(3):  # the first three scores are the channels' means
-        surrogate.thumbnail_rows[:, channel] = 0
-        surrogate.thumbnail_rows[channel * THUMBNAIL**2 : (channel + 1) * THUMBNAIL**2, channel] = 1 / THUMBNAIL**2
-    net = RefinedEncoder(Encoder(torch.zeros(512), torch.ones(512)), surrogate).eval()
-    for layer in (net.encoder.base, *surrogate.curved, surrogate.linear):  # sees nothing, says the mean
-        for parameter in layer.parameters():
-            parameter.data.zero_()
-    pool.latents[:, 3, 7] = colours[:, 0, 0, 1] / 127.5 - 1
-    fitted = recolour.fit_recolour(net, pool)
-    change = fitted(torch.eye(THUMBNAIL_SCORES)[:3]).detach().reshape(3, 18, 512)
-    assert change[1, 3, 7] == pytest.approx(1, abs=0.1) and change[[0, 2], 3, 7].abs().max() < 0.1
-    change[1, 3, 7] = 0
-    assert change.abs().max() < 0.1

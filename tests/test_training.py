@@ -78,14 +78,14 @@ def test_free_samples_leave_w_layer_by_layer_and_stay_among_faces() -> None:
 
 
 def test_ridge_rows_predict_what_is_linear_in_the_latent(rng: np.random.Generator) -> None:
-    mean, unit = np.full(512, 0.3, np.float32), np.full(512, 2.0, np.float32)
-    moving = np.zeros((400, 18, 512), np.float32)
+    mean, unit = np.full(40, 0.3, np.float32), np.full(40, 2.0, np.float32)
+    moving = np.zeros((400, 18, 40), np.float32)
     moving[:, 4, :6] = rng.standard_normal((400, 6))
     target = (moving[:, 4, :6] @ rng.standard_normal((6, 3))).astype(np.float32)
-    rows = ridge_rows((mean + unit * moving)[:300].astype(np.float16), target[:300] + 7, mean, unit)
+    rows = ridge_rows((mean + unit * moving)[:300].astype(np.float16), target[:300] + 7, unit)
     predicted = moving[300:].reshape(100, -1) @ rows.T
     assert all(np.corrcoef(predicted[:, k], target[300:, k])[0, 1] > 0.97 for k in range(3))
-    assert not np.delete(rows.reshape(3, 18, 512), 4, axis=1).any(), "what never moved tells nothing"
+    assert not np.delete(rows.reshape(3, 18, 40), 4, axis=1).any(), "what never moved tells nothing"
 
 
 def test_the_inverse_haar_transform_undoes_the_transform(rng: np.random.Generator) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.networks.encoder import HIDDEN, LAYERS, STYLE_DIM, Encoder
-from models.networks.surrogate import PARTS, VISIBLE, Surrogate
+from models.networks.surrogate import VISIBLE, Surrogate
 
 STEPS = 3
 RANK = 192
@@ -75,7 +75,7 @@ class RefinedEncoder(nn.Module):
 
 
 class FoldedEncoder(nn.Module):
-    """A refined encoder in fewer multiplications: the same function, to the rounding, and one correction more.
+    """A refined encoder in fewer multiplications: the same function, to the rounding.
 
     Between two steps the latent is only read by the surrogate's first layers, which are linear, and it only changes
     by what the feedback's last layer makes of `RANK` numbers. So those layers are multiplied beforehand, and the
@@ -83,12 +83,10 @@ class FoldedEncoder(nn.Module):
 
     Args:
         net: the encoder with its feedback.
-        recolour: what the last estimate misses of the thumbnail -> change of standardised W+ [N, 9216].
     """
 
-    def __init__(self, net: RefinedEncoder, recolour: nn.Linear) -> None:
+    def __init__(self, net: RefinedEncoder) -> None:
         super().__init__()
-        self.recolour = recolour
         self.encoder = net.encoder
         self.surrogate = net.surrogate
         self.steps = net.steps
@@ -117,9 +115,7 @@ class FoldedEncoder(nn.Module):
             answer = F.gelu(self.decide(F.gelu(looked + self.look_missed(missed))))
             first = first + self.first_of_answer(answer)
             answers = answers + answer
-        missed = seen - self.surrogate.from_first(first)[:, :VISIBLE]
         change = F.linear(answers, self.answer.weight, self.steps * self.answer.bias)
-        change = change + self.recolour(missed[:, PARTS["thumbnail"]])
         standardised = self.encoder.base(features).unsqueeze(1) + (offsets + change).reshape(-1, LAYERS, STYLE_DIM)
         return self.encoder.mean_w + self.encoder.std_w * standardised
 

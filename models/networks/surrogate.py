@@ -65,7 +65,7 @@ class Surrogate(nn.Module):
         embeddings: Whitening,
         importance: Tensor,
         weight: Tensor,
-        hidden: int = 448,
+        hidden: int = 768,
     ) -> None:
         super().__init__()
         self.register_buffer("landmark_mean", landmarks.mean)

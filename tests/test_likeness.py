@@ -1,0 +1,104 @@
+"""What the encoder learns from a drawn picture: the recogniser in torch, its chips, the generator's face region."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models import registry, zoo
+from models.arrays import F32, U8
+from models.latent import broadcast, mean_w
+
+pytest.importorskip("dlib", reason="needs the train extra")
+
+from export.chips import cut_chips
+from export.face_region import FaceRegion, cut
+from export.likeness import SCALE, Likeness
+from export.measure import IDENTITY_CHIP, IdentityMeter, face_chip
+from export.pool import SIZE
+from export.train_encoder import trained_on
+from export.training_input import to_input
+from models.alignment import crop, to_crop_matrix, to_rgb, transform_points
+from models.landmarker import Landmarker
+from models.networks.face_recogniser import load_recogniser
+
+if not all(registry.is_intact(registry.artefacts()[name]) for name in registry.choose(["default", "identity"])):
+    pytest.skip("the models are not pulled: ./run.sh pull", allow_module_level=True)
+
+EMBEDDING_TOLERANCE = 1e-5  # of embeddings of length 1.5
+CHIP_TOLERANCE = 0.05  # of dlib's distance, in which two persons are 0.8 apart; it rounds coordinates down
+
+
+@pytest.fixture(scope="module")
+def face(astronaut: U8) -> tuple[U8, F32]:
+    """An aligned picture of 128 px and its landmarks in [0, 1]."""
+    with Landmarker(registry.path("face-landmarker")) as landmarker:
+        landmarks = landmarker.detect(astronaut)[0].landmarks
+    matrix = to_crop_matrix(landmarks, SIZE)
+    inside = (transform_points(matrix, landmarks) + 0.5) / SIZE
+    return crop(astronaut, matrix, SIZE), inside.astype(np.float32)
+
+
+def test_the_recogniser_computes_what_dlib_does(face: tuple[U8, F32]) -> None:
+    image, landmarks = face
+    pixels = (landmarks * SIZE - 0.5).astype(np.float32)
+    chip = face_chip(image, pixels, *IDENTITY_CHIP)
+    dlibs = IdentityMeter().embed(image, pixels)
+    net = load_recogniser(registry.path("identity"))
+    ours = net(torch.from_numpy(chip).permute(2, 0, 1)[None].float())[0].numpy()
+    np.testing.assert_allclose(ours, dlibs, atol=EMBEDDING_TOLERANCE)
+    cut_by_us = cut_chips(to_input(image[None]), torch.from_numpy(landmarks)[None])
+    assert cut_by_us.shape == (1, 3, *[IDENTITY_CHIP[0]] * 2)
+    assert np.linalg.norm(net(cut_by_us)[0].numpy() - dlibs) < CHIP_TOLERANCE
+
+
+def test_chips_follow_the_landmarks(face: tuple[U8, F32]) -> None:
+    image, landmarks = face
+    pictures, points = to_input(image[None]), torch.from_numpy(landmarks)[None]
+    straight = cut_chips(pictures, points)
+    turned = cut_chips(pictures.rot90(1, (2, 3)), torch.stack([points[..., 1], 1 - points[..., 0]], -1))
+    torch.testing.assert_close(turned, straight, atol=0.5, rtol=0)
+
+
+def test_the_region_is_that_of_the_whole_picture() -> None:
+    w_plus = broadcast(mean_w()[None])
+    whole = torch.from_numpy(zoo.load_generator(256, "openvino", "float32").synthesize(w_plus))
+    with torch.no_grad():
+        region = FaceRegion(zoo.SHIPPED / "heads")(torch.from_numpy(w_plus))
+    rim = 12  # of pixels that convolutions beyond the cut reach; the picture's own lower edge has none
+    expected = cut(whole, 256 // 64)[..., rim:, rim:-rim]
+    torch.testing.assert_close(region[..., rim:, rim:-rim], expected, atol=2e-3, rtol=0)
+
+
+def test_a_face_is_like_itself_and_the_gradient_leads_to_it() -> None:
+    rng = np.random.default_rng(6)
+    likeness = Likeness(zoo.SHIPPED / "heads")
+    w = zoo.load_mapping().map(rng.standard_normal((1, 512)).astype(np.float32))
+    truth = torch.from_numpy(broadcast(mean_w() + 0.7 * (w - mean_w())))
+    with torch.no_grad():
+        wanted = likeness.draw(truth)
+    picture = to_rgb(zoo.load_generator(256).synthesize(truth.numpy()))
+    with Landmarker(registry.path("face-landmarker")) as landmarker:
+        landmarks = torch.from_numpy((landmarker.detect(picture)[0].landmarks + 0.5) / 256).float()[None]
+    assert max(float(part) for part in likeness(truth, wanted, landmarks)) < 1e-4
+    estimate = torch.from_numpy(broadcast(mean_w()[None])).requires_grad_()
+    identity, pixels = likeness(estimate, wanted, landmarks)
+    assert float(identity.detach()) > 0.1 and float(pixels.detach()) > 0.3
+    for part in (identity, pixels):
+        (gradient,) = torch.autograd.grad(part, estimate, retain_graph=True)
+        step = gradient / gradient.norm()
+        with torch.no_grad():
+            nearer = likeness(estimate - 0.5 * step, wanted, landmarks)
+        assert float(nearer[0] if part is identity else nearer[1]) < float(part.detach())
+
+
+def test_half_of_the_people_are_kept_for_measuring() -> None:
+    paths = [Path(f"{name}_{look}.jpg") for name in ("001", "003", "007", "010") for look in ("neutral", "smiling")]
+    assert [path.name[:3] for path in trained_on(paths)] == ["001", "001", "007", "007"]
+
+
+def test_the_region_has_the_scale_of_the_pool() -> None:
+    assert cut(torch.zeros(1, 3, SIZE, SIZE), SCALE).shape == (1, 3, 104, 104)
