@@ -81,10 +81,10 @@ R2 of standardised W+ on the generated faces: {r2}.
 
 ![Input, reconstruction, and edits of generated faces]({picture})
 
-**Limits.** It finds pose, expression, complexion and the shape of face and features; most of the
-photographed people are to that face recogniser (under 0.6) the same person. A bald head may come back with hair. It was
-trained on generated faces, which are more often young, smiling and light-skinned than people are. Profile views are
-outside of what it knows.
+**Limits.** It finds pose, expression, complexion and the shape of face and features; most of the photographed
+people are to that face recogniser (under 0.6) the same person. A bald head may come back with hair. It was trained
+on generated faces, which are more often young, smiling and light-skinned than people are. Profile views are outside
+of what it knows.
 
 The generator's weights descend from NVIDIA's StyleGAN2-FFHQ (non-commercial); treat this encoder alike.
 """
