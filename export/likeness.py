@@ -19,6 +19,7 @@ from export.pool import SIZE
 from models import registry
 from models.alignment import crop, to_crop_matrix, transform_points
 from models.arrays import F32, U8
+from models.errors import UserError
 from models.landmarker import Landmarker
 from models.networks.face_recogniser import load_recogniser
 from models.networks.synthesis_gradient import picture_loss
@@ -78,7 +79,11 @@ class Portraits:
 
 
 def read_portraits(paths: Sequence[Path]) -> Portraits:
-    """The largest face of each photograph; those without one are left out."""
+    """The largest face of each photograph; those without one are left out.
+
+    Raises:
+        UserError: there is none at all.
+    """
     images, landmarks = [], []
     with Landmarker(registry.path("face-landmarker")) as landmarker:
         for path in paths:
@@ -87,4 +92,6 @@ def read_portraits(paths: Sequence[Path]) -> Portraits:
                 matrix = to_crop_matrix(faces[0].landmarks, SIZE)
                 images.append(crop(photo, matrix, SIZE))
                 landmarks.append((transform_points(matrix, faces[0].landmarks) + 0.5) / SIZE)
+    if not images:
+        raise UserError("no face was found in any of the photographs to learn from")
     return Portraits(np.stack(images), np.stack(landmarks).astype(np.float32))

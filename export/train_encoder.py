@@ -250,12 +250,13 @@ def main(argv: list[str] | None = None) -> None:
     metric = load_metric(args.run, pool, args.heads, mean, unit)
     portraits = read_portraits(trained_on(photo_paths(args.photos))) if args.photos else None
     mixture = Mixture(args.batch, args.drawn, args.portraits if portraits else 0)
-    likeness = Likeness(args.heads)
+    likeness = Likeness(args.heads) if mixture.drawn or mixture.portraits else None
     estimates_of: Estimates = net.estimates
     if args.compile:
         estimates_of = torch.compile(net.estimates, dynamic=False)
-        likeness.region.compile(dynamic=False)
-        likeness.recogniser.compile(dynamic=False)
+        if likeness is not None:
+            likeness.region.compile(dynamic=False)
+            likeness.recogniser.compile(dynamic=False)
 
     def save() -> None:
         state = {"net": net.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(),
@@ -287,7 +288,7 @@ def main(argv: list[str] | None = None) -> None:
             with torch.autocast("cpu", torch.bfloat16):
                 estimates = estimates_of(batch.images, batch.landmarks)
             losses = losses_of(net, [estimate[: len(truth)] for estimate in estimates], truth, metric)
-            if mixture.drawn or mixture.portraits:
+            if likeness is not None:
                 w_plus = encoder.mean_w + encoder.std_w * estimates[-1]
                 with torch.autocast("cpu", torch.bfloat16):
                     losses |= likeness_losses(likeness, mixture.drawn, w_plus, batch.latents, batch)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from models import registry, zoo
 from models.arrays import F32, U8
+from models.errors import UserError
 from models.latent import broadcast, mean_w
 
 pytest.importorskip("dlib", reason="needs the train extra")
 
 from export.chips import cut_chips
 from export.face_region import FaceRegion, cut
-from export.likeness import SCALE, Likeness
+from export.likeness import SCALE, Likeness, read_portraits
 from export.measure import IDENTITY_CHIP, IdentityMeter, face_chip
 from export.pool import SIZE
 from export.train_encoder import trained_on
@@ -98,6 +100,12 @@ def test_a_face_is_like_itself_and_the_gradient_leads_to_it() -> None:
 def test_half_of_the_people_are_kept_for_measuring() -> None:
     paths = [Path(f"{name}_{look}.jpg") for name in ("001", "003", "007", "010") for look in ("neutral", "smiling")]
     assert [path.name[:3] for path in trained_on(paths)] == ["001", "001", "007", "007"]
+
+
+def test_photographs_without_a_face_teach_nothing(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "grey.png"), np.full((64, 64, 3), 90, np.uint8))
+    with pytest.raises(UserError, match="no face was found"):
+        read_portraits([tmp_path / "grey.png"])
 
 
 def test_the_region_has_the_scale_of_the_pool() -> None:
