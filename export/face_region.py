@@ -11,7 +11,6 @@ from models.networks import mobile_stylegan as ms
 
 # Of the features at 64 px: rows and columns within which the faces of aligned crops lie.
 TOP, BOTTOM, LEFT, RIGHT = 12, 64, 6, 58
-FRONT_SIZE = 64  # of the features
 
 
 class FaceRegion(nn.Module):
@@ -34,5 +33,5 @@ class FaceRegion(nn.Module):
 
 
 def cut(pictures: Tensor, scale: int) -> Tensor:
-    """The region of pictures [N, C, S, S] of `FRONT_SIZE` times `scale` pixels."""
+    """The region of pictures [N, C, S, S] whose side is `scale` times that of the features at 64 px."""
     return pictures[..., scale * TOP : scale * BOTTOM, scale * LEFT : scale * RIGHT]

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from export.chips import cut_chips
 from export.evaluate import read_photo
 from export.face_region import LEFT, TOP, FaceRegion, cut
+from export.head_patches import FRONT_SIZE
 from export.latent_metric import face_weight
 from export.pool import SIZE
 from models import registry
@@ -24,7 +25,7 @@ from models.landmarker import Landmarker
 from models.networks.face_recogniser import load_recogniser
 from models.networks.synthesis_gradient import picture_loss
 
-SCALE = SIZE // 64  # of the region's pixels against the generator's features that it is cut from
+SCALE = SIZE // FRONT_SIZE  # of the region's pixels against the generator's features that it is cut from
 
 
 class Likeness(nn.Module):

@@ -5,7 +5,7 @@ The weights are read from dlib's own file; a test holds the embeddings to those 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 from pathlib import Path
 from typing import cast
 
@@ -14,9 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.arrays import F32
-
-CHIP = 150  # pixels of the aligned face it reads
 EMBEDDING = 128
 CHANNELS = (32, 32, 32, 64, 64, 64, 64, 128, 128, 128, 256, 256, 256, 256)  # of the residual blocks, in order
 HALVED = (3, 7, 10, 13)  # blocks that halve the picture
@@ -42,7 +39,7 @@ class Residual(nn.Module):
 
 
 class FaceRecogniser(nn.Module):
-    """Aligned faces float32 [N, 3, CHIP, CHIP], RGB in [0, 255] -> embeddings [N, EMBEDDING].
+    """Aligned faces float32 [N, 3, 150, 150], RGB in [0, 255] -> embeddings [N, EMBEDDING].
 
     As `face_chip` of export/measure.py cuts them. Distances of embeddings are Euclidean.
     """
@@ -72,43 +69,35 @@ def load_recogniser(path: Path) -> FaceRecogniser:
     convolutions = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
     with torch.no_grad():
         for conv in convolutions:
-            stored, at = _after(data, b"con_4", at)
             outputs = conv.out_channels
+            values, at = _after(data, b"con_4", at)
             scales, at = _after(data, b"affine_", at)
-            gamma, beta = torch.from_numpy(scales.values).split(outputs)
-            values = torch.from_numpy(stored.values)
+            gamma, beta = scales.split(outputs)
             # The batch normalisation of the trained network, a scale and a shift, goes into the convolution.
             conv.weight.copy_(values[:-outputs].reshape(conv.weight.shape) * gamma.reshape(-1, 1, 1, 1))
             assert conv.bias is not None
             conv.bias.copy_(values[-outputs:] * gamma + beta)
         _, at = _integer(data, data.index(b"fc_2", at) + len(b"fc_2"))
         _, at = _integer(data, at)
-        stored = _tensor(data, at)
-        net.last.weight.copy_(torch.from_numpy(stored.values).reshape(CHANNELS[-1], EMBEDDING).T)
+        values, _ = _tensor(data, at)
+        net.last.weight.copy_(values.reshape(CHANNELS[-1], EMBEDDING).T)
     return net.eval().requires_grad_(False)
 
 
-@dataclass(frozen=True)
-class _Stored:
-    values: F32  # [the shape's product]
-    end: int  # where the file goes on
-
-
-def _after(data: bytes, mark: bytes, at: int) -> tuple[_Stored, int]:
+def _after(data: bytes, mark: bytes, at: int) -> tuple[Tensor, int]:
     """The tensor behind the next `mark`, and where it ends."""
-    stored = _tensor(data, data.index(mark, at) + len(mark))
-    return stored, stored.end
+    return _tensor(data, data.index(mark, at) + len(mark))
 
 
-def _tensor(data: bytes, at: int) -> _Stored:
-    """A tensor as dlib stores it: its version, four sizes, then little-endian float32."""
+def _tensor(data: bytes, at: int) -> tuple[Tensor, int]:
+    """A tensor as dlib stores it, flat: its version, four sizes, then little-endian float32; and where it ends."""
     sizes = []
     for _ in range(5):
         value, at = _integer(data, at)
         sizes.append(value)
     assert sizes[0] == 2, f"version {sizes[0]} of a tensor"
-    count = int(np.prod(sizes[1:]))
-    return _Stored(np.frombuffer(data, "<f4", count, at).astype(np.float32), at + 4 * count)
+    count = math.prod(sizes[1:])
+    return torch.from_numpy(np.frombuffer(data, "<f4", count, at).astype(np.float32)), at + 4 * count
 
 
 def _integer(data: bytes, at: int) -> tuple[int, int]:

@@ -63,12 +63,9 @@ class RefinedEncoder(nn.Module):
         seen = self.surrogate.seen(image, landmarks)
         estimates = [self.encoder.standardised(features).float()]  # trained in bfloat16, summed in float32
         for _ in range(self.steps):
-            estimates.append(estimates[-1] + self.feedback(self.missed(estimates[-1], seen), features))
+            missed = seen - self.surrogate(estimates[-1])[:, :VISIBLE]
+            estimates.append(estimates[-1] + self.feedback(missed, features))
         return estimates
-
-    def missed(self, estimate: Tensor, seen: Tensor) -> Tensor:
-        """What a standardised W+ misses of the scores seen, [N, VISIBLE]."""
-        return seen - self.surrogate(estimate)[:, :VISIBLE]
 
     def forward(self, image: Tensor, landmarks: Tensor) -> Tensor:
         return self.encoder.mean_w + self.encoder.std_w * self.estimates(image, landmarks)[-1]

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.networks.encoder import LANDMARKS, LAYERS, STYLE_DIM
+from models.networks.face_recogniser import EMBEDDING
 
 THUMBNAIL = 32  # pixels
 LANDMARK_SCORES = 64
 THUMBNAIL_SCORES = 128
-EMBEDDING = 128
 VISIBLE = LANDMARK_SCORES + THUMBNAIL_SCORES  # what a picture with its landmarks shows without another network
 SCORES = VISIBLE + EMBEDDING
 PARTS = {
