@@ -43,6 +43,8 @@ class Pool:
         landmarks: float32 [N, 478, 2], in [0, 1] of the picture.
         blendshapes: float32 [N, 52].
         pose: float32 [N, 3], yaw, pitch, roll in degrees.
+        counter: the file that says how many rows are written.
+        pictures: uint8 [N, 256, 256, 3], RGB, as the generator made them; None = they were not kept.
     """
 
     images: U8
@@ -51,6 +53,7 @@ class Pool:
     blendshapes: F32
     pose: F32
     counter: Path
+    pictures: U8 | None = None
 
     @property
     def filled(self) -> int:
@@ -64,8 +67,8 @@ class Pool:
         new.replace(self.counter)
 
 
-def open_pool(folder: Path, capacity: int | None = None) -> Pool:
-    """Opens the pool in `folder`; with a capacity, makes or grows it.
+def open_pool(folder: Path, capacity: int | None = None, *, pictures: bool = False) -> Pool:
+    """Opens the pool in `folder`; with a capacity, makes or grows it, with whole pictures if they are asked for.
 
     Raises:
         UserError: there is none to open.
@@ -79,6 +82,8 @@ def open_pool(folder: Path, capacity: int | None = None) -> Pool:
         "blendshapes": ((52,), np.float32),
         "pose": ((3,), np.float32),
     }
+    if pictures or (folder / "pictures.bin").exists():
+        shapes["pictures"] = ((MADE_AT, MADE_AT, 3), np.uint8)
     arrays = {}
     for name, (shape, dtype) in shapes.items():
         path = folder / f"{name}.bin"
@@ -112,11 +117,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=50_000)
     parser.add_argument("--folder", type=Path, default=Path("runs/pool"))
     parser.add_argument("--heads", type=Path, default=zoo.SHIPPED / "heads")
+    parser.add_argument("--pictures", action="store_true", help="keep whole pictures, which the student learns from")
     parser.add_argument("--free", action="store_true", help="fill the rest with faces off W, as photographs are")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
-    pool = open_pool(args.folder, args.count)
+    pool = open_pool(args.folder, args.count, pictures=args.pictures)
     request = compile_generator(MADE_AT, args.heads, args.threads)
     z_to_w = mapping_net.load_published(ir.read(registry.path("mapping-xml")))
     sample = sample_free_w_plus if args.free else sample_w_plus
@@ -133,6 +139,8 @@ def main(argv: list[str] | None = None) -> None:
                 if not faces or row == args.count:
                     continue
                 pool.images[row] = cv2.resize(rgb, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+                if pool.pictures is not None:
+                    pool.pictures[row] = rgb
                 pool.latents[row] = w_plus
                 pool.landmarks[row] = (faces[0].landmarks + 0.5) / MADE_AT
                 pool.blendshapes[row] = faces[0].blendshapes

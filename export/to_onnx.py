@@ -33,6 +33,7 @@ from models.latent import broadcast
 from models.networks import mapping as mapping_net
 from models.networks import mobile_stylegan as ms
 from models.networks.mobile_stylegan import Published
+from models.networks.student import load_student, reads_published
 from models.networks.synthesis_gradient import SynthesisGradient
 from models.networks.tuned_back import TunedBack
 from models.runtime import load_engine
@@ -147,6 +148,31 @@ def write_generator(size: int, heads: Path, out: Path) -> dict[str, float]:
     return errors
 
 
+def write_student(out: Path) -> dict[str, float]:
+    """Writes student-256.onnx; returns its largest error by engine."""
+    published = ir.read(registry.path("synthesis-xml"))
+    net = load_student(published, zoo.SHIPPED / "student.npz")
+    constants = {name: found for name, found in ms.weight_map(published, net.size).items() if reads_published(name)}
+    weights = registry.path("synthesis-bin")
+    path = out / f"student-{net.size}.onnx"
+    onnx.save(
+        referenced_graph(net, "forward", {"w_plus": torch.zeros(1, 18, 512)}, ("image",), constants, weights.name),
+        path,
+    )
+    w_plus, image = example_picture(net)
+    errors = {
+        engine: float(
+            np.abs(
+                load_engine(zoo.beside_weights(path, weights), engine, "float32")({"w_plus": w_plus})["image"] - image
+            ).max()
+        )
+        for engine in ("openvino", "onnxruntime")
+    }
+    if max(errors.values()) > TOLERANCE:
+        raise SystemExit(f"the student's graph is off by {errors} (> {TOLERANCE}): do not ship it")
+    return errors
+
+
 def write_gradient(size: int, heads: Path, out: Path) -> dict[str, float]:
     """Writes generator-SIZE-gradient.onnx; returns its largest error by engine, in largest gradients."""
     net = SynthesisGradient(load_network(size, heads))
@@ -249,6 +275,8 @@ def main(argv: list[str] | None = None) -> None:
     write_mapping(args.out)
     for size in args.sizes:
         print(f"generator-{size}.onnx", json.dumps(write_generator(size, args.heads, args.out)))
+    if zoo.STUDENT_SIZE in args.sizes:
+        print(f"student-{zoo.STUDENT_SIZE}.onnx", json.dumps(write_student(args.out)))
     if zoo.GRADIENT_SIZE in args.sizes:
         errors = write_gradient(zoo.GRADIENT_SIZE, args.heads, args.out)
         print(f"generator-{zoo.GRADIENT_SIZE}-gradient.onnx", json.dumps(errors))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias, cast
@@ -105,9 +106,9 @@ def quarters(pieces: F32) -> F32:
 
 
 def psnr(prediction: F32, target: F32) -> float:
-    """DB of two pictures in [-1, 1], after clipping."""
-    error = np.mean((np.clip(prediction, -1, 1) - np.clip(target, -1, 1)) ** 2)
-    return float(10 * np.log10(4 / error))
+    """DB of two pictures in [-1, 1], after clipping; infinite where they are equal."""
+    error = float(np.mean((np.clip(prediction, -1, 1) - np.clip(target, -1, 1)) ** 2))
+    return float(10 * np.log10(4 / error)) if error else math.inf
 
 
 def initialise(head: Head, pieces: Pieces) -> None:

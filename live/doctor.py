@@ -58,7 +58,7 @@ def examine(options: Options) -> Iterator[Check]:
     models: Models | None = None
     try:
         pair = read_pair(options.generator, options.encoder, options.size)
-        models = load_models(pair.size, options.engine, pair=pair)
+        models = load_models(pair.size, options.engine, pair=pair, quality=options.quality)
         engine = models.generator.engine
         yield Check("engine", True, "; ".join([engine.name, *engine.remarks, *engine.notes]))
         yield Check("generator", True, f"{models.generator.size} px, {_of(pair.generator, models.generator.sha256)}")

@@ -33,14 +33,17 @@ from models.pair import Pair, read_pair
 from models.tuned_generator import load_tuned_parts
 from models.zoo import (
     SIZES,
+    STUDENT_SIZE,
     Encoder,
     Generator,
     LandmarkRegressor,
+    Quality,
     load_encoder,
     load_generator,
     load_landmark_regressor,
     load_mapping,
     load_picture_gradient,
+    load_student,
 )
 
 
@@ -56,6 +59,7 @@ class Models:
         landmarker: MediaPipe's model file.
         engine: name of the engine asked for.
         threads: of the processor, for each network; 0 = the engine's choice.
+        quality: of the default generator at `STUDENT_SIZE`.
     """
 
     pair: Pair
@@ -65,6 +69,7 @@ class Models:
     landmarker: Path
     engine: str
     threads: int
+    quality: Quality
 
     def close(self) -> None:
         """Releases what must not last until the interpreter ends."""
@@ -73,9 +78,9 @@ class Models:
 
     def generator_of(self, size: int) -> Generator:
         """The default generator at any size; one that was not asked for is loaded first."""
-        return (
-            self.generator if size == self.generator.size else load_generator(size, self.engine, threads=self.threads)
-        )
+        if size == self.generator.size:
+            return self.generator
+        return load_default_generator(size, self.engine, self.quality, threads=self.threads)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -110,7 +115,16 @@ def load_effects(options: Options, pair: Pair | None = None) -> EffectStack:
     return EffectStack([*asked, *off, *deforms])
 
 
-def load_models(size: int | None, engine: str, *, spare_cores: int = 0, pair: Pair | None = None) -> Models:
+def load_default_generator(size: int, engine: str, quality: Quality, *, threads: int) -> Generator:
+    """The default generator, or the student in its place where that is enough."""
+    if quality == "fast" and size == STUDENT_SIZE:
+        return load_student(engine, threads=threads)
+    return load_generator(size, engine, threads=threads)
+
+
+def load_models(
+    size: int | None, engine: str, *, spare_cores: int = 0, pair: Pair | None = None, quality: Quality = "full"
+) -> Models:
     """Loads the networks, two at once: each spends much of its time on one core.
 
     Args:
@@ -118,6 +132,7 @@ def load_models(size: int | None, engine: str, *, spare_cores: int = 0, pair: Pa
         engine: a name in models.runtime.ENGINES, or "auto".
         spare_cores: leave so many to the camera, which runs beside them.
         pair: which; None = the default generator and encoder.
+        quality: of the default generator at `STUDENT_SIZE`.
 
     Raises:
         UserError: a model is missing or damaged, or the engine does not run here.
@@ -128,7 +143,7 @@ def load_models(size: int | None, engine: str, *, spare_cores: int = 0, pair: Pa
     # The engines' own threads take their priority from the thread that loads them.
     with ThreadPoolExecutor(2, "load", initializer=step_back) as pool:
         if pair.generator is None:
-            generator = pool.submit(load_generator, pair.size, engine, threads=threads)
+            generator = pool.submit(load_default_generator, pair.size, engine, quality, threads=threads)
         else:
             generator = pool.submit(pairs.load_generator, pair, pair.generator, engine, threads=threads)
         if pair.encoder is None:
@@ -137,7 +152,7 @@ def load_models(size: int | None, engine: str, *, spare_cores: int = 0, pair: Pa
             encoder = pool.submit(pairs.load_encoder, pair, pair.encoder, engine, threads=threads)
         regressor = pool.submit(load_landmark_regressor, engine) if pair.shares_w else None
         generated = _choose(generator.result(), None if regressor is None else regressor.result(), pair, landmarker)
-        return Models(pair, generator.result(), encoder.result(), generated, landmarker, engine, threads)
+        return Models(pair, generator.result(), encoder.result(), generated, landmarker, engine, threads, quality)
 
 
 def _choose(

@@ -17,7 +17,7 @@ from live.render import MODES, UNEDITED
 from live.render.cover import POLICIES
 from models.errors import UserError
 from models.runtime import ENGINES
-from models.zoo import SIZES
+from models.zoo import QUALITIES, SIZES, STUDENT_SIZE, Quality
 
 DEVICE_OUTPUTS = ("auto", "window", "virtual-camera", "null")
 MOST_FACES = 4
@@ -57,6 +57,7 @@ class Options:
         deforms: the deform loops that are on from the start.
         mode: a name in live.render.MODES, or UNEDITED.
         size: pixels of the generator's square picture; None = 256, or what an exported generator makes.
+        quality: a name in models.zoo.QUALITIES, of the default generator at 256 px.
         generator, encoder: exported networks, see models.pair; None = the default ones.
         directions_folder: of direction files that come before the shipped ones; None = there is none.
         engine: a name in models.runtime.ENGINES, or "auto".
@@ -79,6 +80,7 @@ class Options:
     deforms: tuple[DeformSpec, ...] = ()
     mode: str = "transfer"
     size: int | None = None
+    quality: Quality = "full"
     generator: Path | None = None
     encoder: Path | None = None
     directions_folder: Path | None = None
@@ -118,6 +120,7 @@ def parse(arguments: Sequence[str]) -> Options:
         deforms=tuple(map(parse_deform, given.deform or [])),
         mode=given.mode,
         size=given.size,
+        quality=_quality(given),
         generator=given.generator,
         encoder=given.encoder,
         directions_folder=given.directions,
@@ -219,6 +222,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="{" + ",".join(map(str, SIZES)) + "}",
         help="pixels of the generated face (default: 256); --generator has one size, its own",
     )
+    option(
+        "--quality",
+        choices=QUALITIES,
+        help=f"of the default generator at {STUDENT_SIZE} px: full (default), or fast: in less than half the time, "
+        "but hair, skin and backdrop plainer",
+    )
     add_networks(parser)
     option(
         "--engine",
@@ -293,6 +302,14 @@ def _identity(text: str) -> tuple[int, str]:
     """``[FACE:]NAME`` as place and name; the first face's place is 0."""
     place, name = split_place(text)
     return (0 if place is None else place), name
+
+
+def _quality(given: argparse.Namespace) -> Quality:
+    if given.quality == "fast" and given.size not in (None, STUDENT_SIZE):
+        raise UserError(f"--quality fast draws {STUDENT_SIZE} px, not {given.size}; leave out --quality or --size")
+    if given.quality is not None and given.generator is not None:
+        raise UserError("--quality is of the default generator; leave out --quality or --generator")
+    return given.quality or Options.quality
 
 
 def _seconds(seconds: float) -> float:

@@ -95,7 +95,9 @@ def run(
     def load(live: bool) -> Models:
         # A mode whose frames wait for their synthesis gains more from all the cores for it.
         beside_camera = live and options.mode != "portrait"
-        return load_models(pair.size, options.engine, spare_cores=int(beside_camera), pair=pair)
+        return load_models(
+            pair.size, options.engine, spare_cores=int(beside_camera), pair=pair, quality=options.quality
+        )
 
     def open_again(spec: str) -> Source:
         return open_source(

@@ -8,6 +8,7 @@ from models.arrays import U8
 
 LOSSLESS = float("inf")  # the same picture
 VIDEO = 34.0  # dB; after the lossy codecs of a video file, 4:2:0 colour included
+FAST = 26.0  # dB; the narrow generator's picture of the mean face, and of strong smiles of it
 SCREEN = 38.0  # dB; a screenshot of an unscaled window
 
 

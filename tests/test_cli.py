@@ -79,6 +79,9 @@ BAD_INPUTS = {
     "a crowd of faces": "--faces 99",
     "unknown mode": "--mode mosaic",
     "size not offered": "--size 300",
+    "unknown quality": "--quality best",
+    "a fast picture of another size": "--quality fast --size 512",
+    "a fast picture of a foreign generator": "--quality fast --generator ../given",
     "unknown engine": "--engine abacus",
     "engine that is not here": "--engine directml",
     "unknown policy": "--on-lost shrug",
@@ -184,6 +187,7 @@ def test_good_arguments_are_understood(folder: Path) -> None:
     assert (options.faces, parse([]).faces) == (2, 1)
     assert (options.mode, options.size, options.seconds, options.frames) == ("paste", 512, 1.5, 3)
     assert (options.report, options.on_lost) == (Path("r.json"), "hold")
+    assert (parse([]).quality, parse(["--quality", "fast", "--size", "256"]).quality) == ("full", "fast")
     assert parse([]).outputs == ("auto",)
     assert list(folder.glob("here/*")) == []
 
@@ -194,7 +198,7 @@ def test_help_names_every_option_and_shows_examples(capsys: pytest.CaptureFixtur
     assert ended.value.code == 0
     text = capsys.readouterr().out
     options = shlex.split(
-        "source output direction deform faces mode size engine seconds frames report list debug on-lost"
+        "source output direction deform faces mode size quality engine seconds frames report list debug on-lost"
     )
     assert all(f"--{option}" in text for option in options)
     assert "./run.sh --direction smile" in text and "doctor" in text and "pull" in text

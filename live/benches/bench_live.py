@@ -29,7 +29,7 @@ from live.sources.clip import ClipSource
 from live.sources.demo import FPS
 from models.errors import UserError
 from models.runtime import ENGINES
-from models.zoo import SIZES
+from models.zoo import QUALITIES, SIZES, STUDENT_SIZE
 
 CHECKOUT = Path(__file__).parents[2]
 SCALED_MODE = "transfer"
@@ -51,6 +51,7 @@ class Bench:
     modes: tuple[str, ...]
     sizes: tuple[int, ...]
     engines: tuple[str, ...]
+    qualities: tuple[str, ...]
     seconds: float
     out: Path
 
@@ -78,6 +79,7 @@ def parse(arguments: Sequence[str]) -> Bench:
     option("--modes", nargs="+", choices=tuple(MODES), default=tuple(MODES), help="default: all")
     option("--sizes", nargs="+", type=int, choices=SIZES, default=(256, 512), help="default: 256 512")
     option("--engines", nargs="+", choices=("auto", *ENGINES), default=("auto",), help="default: auto")
+    option("--qualities", nargs="+", choices=QUALITIES, default=QUALITIES[:1], help="default: full")
     option("--seconds", type=float, default=10.0, metavar="S", help="of each run (default: 10)")
     option("--out", type=Path, required=True, metavar="DIR", help="folder for bench.json and bench.png")
     given = parser.parse_args(arguments)
@@ -91,7 +93,7 @@ def parse(arguments: Sequence[str]) -> Bench:
         given.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out {given.out}: {error.strerror}; give a folder that can be written to") from error
-    once = each_once(given, "modes", "sizes", "engines")
+    once = each_once(given, "modes", "sizes", "engines", "qualities")
     return Bench(source=given.source, seconds=given.seconds, out=given.out, **once)
 
 
@@ -149,11 +151,12 @@ def _cells(bench: Bench, folder: Path) -> list[Cell]:
         *(
             Cell(
                 MODES_GROUP,
-                f"{mode} {size} {engine}",
+                f"{mode} {size} {engine}" + (" fast" if quality == "fast" else ""),
                 clip,
-                ("--mode", mode, "--size", str(size), "--engine", engine),
+                ("--mode", mode, "--size", str(size), "--engine", engine, "--quality", quality),
             )
-            for mode, size, engine in product(bench.modes, bench.sizes, bench.engines)
+            for mode, size, engine, quality in product(bench.modes, bench.sizes, bench.engines, bench.qualities)
+            if quality == "full" or size == STUDENT_SIZE
         ),
         Cell(SCALING_GROUP, BASE, standard, scaled),
         Cell(SCALING_GROUP, "1920x1080, the same face", large, scaled),

@@ -25,7 +25,7 @@ from models.arrays import F32
 from models.engine import Engine, Precision, Unavailable
 from models.errors import UserError
 from models.runtime import ENGINES, open_engine
-from models.zoo import INT8_SIZES, SHIPPED, SIZES, beside_weights, engine_cache
+from models.zoo import INT8_SIZES, SHIPPED, SIZES, STUDENT_SIZE, beside_weights, engine_cache
 
 WARM_UP = 3  # turns that do not count
 PAUSE = 0.01  # seconds between two runs: the threads of the one before go to sleep meanwhile
@@ -168,6 +168,9 @@ def default_subjects(sizes: Sequence[int]) -> list[Subject]:
         )
         for size in sizes
     ]
+    if STUDENT_SIZE in sizes:
+        student = beside_weights(SHIPPED / f"student-{STUDENT_SIZE}.onnx", weights)
+        generators.append(Subject(f"student {STUDENT_SIZE}", student, None, {"w_plus": latent}))
     mapping = beside_weights(SHIPPED / "mapping.onnx", registry.path("mapping-bin"))
     crop = {"image": (1, 3, 128, 128), "landmarks": (1, 478, 2)}
     return [

@@ -179,15 +179,20 @@ HEADS = {
 
 
 class Synthesis(nn.Module):
-    """W+ float32 [N, 18, 512] -> RGB in [-1, 1] (not clipped), float32 [N, 3, size, size]."""
+    """W+ float32 [N, 18, 512] -> RGB in [-1, 1] (not clipped), float32 [N, 3, size, size].
 
-    def __init__(self, size: int = 1024) -> None:
+    Args:
+        size: pixels per side; one of `HEADS`.
+        channels: features of each block; the published ones, or the fewer of models.networks.student.
+    """
+
+    def __init__(self, size: int = 1024, channels: tuple[int, ...] = BLOCK_CHANNELS) -> None:
         super().__init__()
         spec = HEADS[size]
         self.size = size
         self.constant = nn.Parameter(torch.zeros(1, 512, 4, 4))
         self.conv1 = StyledConv(512, 512, 4, separable=False)
-        channels = (512, *BLOCK_CHANNELS)
+        channels = (512, *channels)
         self.blocks = nn.ModuleList(
             Block(channels[i], channels[i + 1], 8 << i, low=spec.low and i + 1 == spec.blocks)
             for i in range(spec.blocks)
@@ -204,17 +209,18 @@ class Synthesis(nn.Module):
     def front(self, w_plus: Tensor) -> Tensor:
         """Features [N, 512, 64, 64], from W+ layers 0 to 2 * FRONT_BLOCKS."""
         x = cast(Tensor, self.conv1(self.constant, w_plus[:, 0]))
-        return self._through(range(FRONT_BLOCKS), x, w_plus)
+        return self.through(range(FRONT_BLOCKS), x, w_plus)
 
     def back(self, features: Tensor, w_plus: Tensor) -> Tensor:
         """The picture, from the front's features and the later layers of W+."""
-        x = self._through(range(FRONT_BLOCKS, len(self.blocks)), features, w_plus)
+        x = self.through(range(FRONT_BLOCKS, len(self.blocks)), features, w_plus)
         return cast(Tensor, self.head(x, w_plus[:, HEADS[self.size].layers].flatten(1)))
 
     def forward(self, w_plus: Tensor) -> Tensor:
         return self.back(self.front(w_plus), w_plus)
 
-    def _through(self, blocks: range, x: Tensor, w_plus: Tensor) -> Tensor:
+    def through(self, blocks: range, x: Tensor, w_plus: Tensor) -> Tensor:
+        """What these blocks make of the features before them."""
         for i in blocks:
             x = self.blocks[i](x, w_plus[:, 2 * i + 1], w_plus[:, 2 * i + 2])
         return x
@@ -312,6 +318,13 @@ def load_published(ir: IntermediateRepresentation, size: int = 1024) -> Synthesi
     for name, value in style_gains(ir, size).items():
         cast(Modulation, net.get_submodule(name)).gain = value
     return net.eval().requires_grad_(False)
+
+
+def copy_gains(source: nn.Module, target: nn.Module) -> None:
+    """Gives the modulations of `target`, a network of the same form, the constants of the source's."""
+    for name, module in source.named_modules():
+        if isinstance(module, Modulation):
+            cast(Modulation, target.get_submodule(name)).gain = module.gain
 
 
 def load_head(net: Synthesis, path: Path) -> None:
