@@ -71,7 +71,7 @@ def open_pool(folder: Path, capacity: int | None = None, *, pictures: bool = Fal
     """Opens the pool in `folder`; with a capacity, makes or grows it, with whole pictures if they are asked for.
 
     Raises:
-        UserError: there is none to open.
+        UserError: there is none to open, or one that was begun without pictures.
     """
     if capacity is None and not (folder / "filled").exists():
         raise UserError(f"there is no pool of faces in {folder}; fill one: python -m export pool")
@@ -82,7 +82,10 @@ def open_pool(folder: Path, capacity: int | None = None, *, pictures: bool = Fal
         "blendshapes": ((52,), np.float32),
         "pose": ((3,), np.float32),
     }
-    if pictures or (folder / "pictures.bin").exists():
+    kept = (folder / "pictures.bin").exists()
+    if pictures and not kept and (folder / "filled").exists():
+        raise UserError(f"the pool in {folder} was begun without whole pictures; give another --folder")
+    if pictures or kept:
         shapes["pictures"] = ((MADE_AT, MADE_AT, 3), np.uint8)
     arrays = {}
     for name, (shape, dtype) in shapes.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,13 +12,17 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("onnx", reason="needs the train extra")
 
+from export import train_student  # noqa: E402
 from export.narrow_draw import from_narrowed, up_to_narrowed  # noqa: E402
+from export.pool import open_pool  # noqa: E402
 from export.prune import pruned  # noqa: E402
 from export.sampling import sample_w_plus  # noqa: E402
 from export.to_onnx import load_network  # noqa: E402
 from export.train_heads import psnr  # noqa: E402
 from export.train_student import LEAST, loss_of  # noqa: E402
+from export.training_input import HELD_OUT  # noqa: E402
 from models import ir, registry, zoo  # noqa: E402
+from models.errors import UserError  # noqa: E402
 from models.latent import mean_w  # noqa: E402
 from models.networks import mobile_stylegan as ms  # noqa: E402
 from models.networks.student import CHANNELS, SIZE, load_student, reads_published  # noqa: E402
@@ -108,3 +114,28 @@ def test_multiplications_are_a_third(teacher: Any, student: Any) -> None:  # noq
         sum(rows.numel() * columns.shape[1] for rows, columns in matrix_products(net)) for net in (student, teacher)
     ]
     assert totals[0] < 0.4 * totals[1]
+
+
+def test_training_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faces: Any) -> None:  # noqa: ANN401
+    count = HELD_OUT + train_student.START_FACES + 1
+    pool = open_pool(tmp_path / "pool", count, pictures=True)
+    pool.latents[:] = faces[:1].numpy()
+    pool.count(count)
+    monkeypatch.setattr(train_student, "COMPARED", 1)
+    shipped = np.load(zoo.SHIPPED / "student.npz")
+    places = ["--pool", str(tmp_path / "pool"), "--run", str(tmp_path / "run"), "--out", str(tmp_path)]
+    steps = []
+    for _ in range(2):
+        train_student.main([*places, "--resume", str(zoo.SHIPPED / "student.npz"), "--batch", "1",
+                            "--minutes", "0.001", "--anew"])  # fmt: skip
+        steps.append(json.loads((tmp_path / "student.json").read_text())["steps"])
+    assert steps == [1, 2]
+    learned = np.load(tmp_path / "student.npz")
+    assert set(learned.files) == set(shipped.files)
+    assert any((learned[name] != shipped[name]).any() for name in shipped.files)
+
+
+def test_a_pool_without_pictures_teaches_nothing(tmp_path: Path) -> None:
+    open_pool(tmp_path, 2).count(2)
+    with pytest.raises(UserError, match="--pictures"):
+        train_student.main(["--pool", str(tmp_path), "--run", str(tmp_path / "run")])

@@ -22,6 +22,7 @@ from export.ship_encoder import store_in_float16
 from export.train_heads import haar
 from models import ir, latent, registry
 from models.arrays import F32, U8
+from models.errors import UserError
 from models.networks import mobile_stylegan
 from models.networks.encoder import Encoder
 from models.zoo import load_generator, load_mapping
@@ -127,6 +128,16 @@ def test_float16_storage_halves_big_arrays_only(tmp_path: Path) -> None:
     onnx.checker.check_model(model)
     kinds = {i.name: i.data_type for i in model.graph.initializer}
     assert kinds == {"big.half": onnx.TensorProto.FLOAT16, "small": onnx.TensorProto.FLOAT}
+
+
+def test_a_pool_keeps_whole_pictures_from_its_first_face_or_not_at_all(tmp_path: Path) -> None:
+    open_pool(tmp_path / "with", 2, pictures=True).count(1)
+    grown = open_pool(tmp_path / "with", 3)
+    assert grown.pictures is not None and grown.pictures.shape == (3, 256, 256, 3)
+    open_pool(tmp_path / "without", 2).count(1)
+    assert open_pool(tmp_path / "without").pictures is None
+    with pytest.raises(UserError, match="begun without"):
+        open_pool(tmp_path / "without", 3, pictures=True)
 
 
 def test_a_pool_grows_without_losing_what_it_holds(tmp_path: Path) -> None:
