@@ -63,3 +63,13 @@ def test_the_application_says_whose_pictures_it_drew(tmp_path: Path) -> None:
     generators = [model["sha256"] for model in told["models"] if model["name"] == "generator"]
     assert generators == [sha256(SHIPPED / f"student-{STUDENT_SIZE}.onnx")]
     assert told["frames"]["shown"] == 4
+
+
+def test_who_could_draw_faster_is_told_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    asked = ["--source", "demo", "--output", "null", "--frames", "1"]
+    assert main([*asked, "--engine", "openvino"]) == 0
+    told = capfd.readouterr().err
+    computes_bfloat16 = "bfloat16" in told.partition("engine: ")[2].partition("\n")[0]
+    assert told.count("--quality fast") == (0 if computes_bfloat16 else 1)
+    assert main([*asked, "--engine", "openvino", "--quality", "fast"]) == 0
+    assert "--quality fast" not in capfd.readouterr().err
