@@ -35,7 +35,7 @@ pytestmark = pytest.mark.train
 
 RAW = random_raw()
 PARITY = 1e-4  # of the largest value
-REFUSAL_SECONDS = 1.0  # of CPU time
+REFUSAL_SECONDS = 2.0  # of CPU time
 # What NVIDIA's own code makes of RAW: pixels [:, :, 3::5, 9] for the z below at psi 0.7.
 OFFICIAL = [
     *(-0.03957, -0.98271, -0.25156, 0.91623, 1.16345, -0.13881, -1.05383, -0.84909, -0.92634),

@@ -25,7 +25,7 @@ from tests.psp_networks import LAYERS, SIZE, STYLE_DIM, TINY, crops, published, 
 
 pytestmark = pytest.mark.train
 
-REFUSAL_SECONDS = 1.0  # of CPU time
+REFUSAL_SECONDS = 2.0  # of CPU time
 State = dict[str, Any]
 
 

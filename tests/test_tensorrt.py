@@ -53,7 +53,7 @@ def portable(library: Library, monkeypatch: pytest.MonkeyPatch) -> Library:
 
 
 def shipped(graph: Path) -> Path:
-    if not graph.stem.startswith(("generator", "mapping")):
+    if not graph.stem.startswith(("generator", "student", "mapping")):
         return graph
     return beside_weights(graph, registry.path("mapping-bin" if graph.stem == "mapping" else "synthesis-bin"))
 

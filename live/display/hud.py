@@ -17,7 +17,7 @@ AMBER: Colour = (255, 196, 92)
 RED: Colour = (255, 82, 82)
 
 SMALLEST_TEXT = 11  # pixels; below that letters run together
-SMALLEST_HELP = 8  # pixels; better small than cut off
+SMALLEST_HELP = 7  # pixels; better small than cut off
 TEXT_AT_480 = 15  # pixels, in a picture 480 pixels high
 
 
