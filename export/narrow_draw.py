@@ -1,7 +1,8 @@
 """The student's narrowed blocks with channels last, in operations that torch's compiler makes one loop of.
 
-What training costs is memory more than multiplications: compiled, this takes a third of the time of the modules'
-own convolutions. The function is the same (a test compares them).
+What training costs is memory more than multiplications: compiled, this took 2.7 s for four faces where the modules'
+own convolutions took 4.3 s compiled and 7.1 s as they are (one thread, AVX2, beside other work).
+The function is the same (a test compares them).
 """
 
 from __future__ import annotations

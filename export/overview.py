@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from export.sheet import sheet
+from export.sheet import sheet, write_jpeg
 from export.transfer_report import SIZE, morph, write_film
 from models import latent, zoo
 from models.alignment import to_rgb
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
             columns[name] = morph(film, Path(folder) / "edited.mp4", edit)
     rows = [[square(frame) for frame in row] for row in zip(*columns.values(), strict=True)]
     picture = sheet(rows, list(columns), TILE)
-    cv2.imwrite(str(args.out), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])
+    write_jpeg(args.out, picture)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ narrow network has they make what the published one would (as He et al., "Channe
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -32,7 +31,8 @@ def pruned(teacher: ms.Synthesis, w_plus: Tensor, channels: tuple[int, ...] = CH
         channels: of the student's blocks.
     """
     readers = _readers(teacher)
-    squares, pixels = _look(teacher, {name: convs[0] for name, convs in readers.items()}, w_plus)
+    first = {name: convs[0] for name, convs in readers.items()}  # the head's two read the same
+    squares, pixels = _look(teacher, first, w_plus, "Looking at channels")
     use = {
         name: square * torch.cat([conv.weight for conv in readers[name]]).square().sum((0, 2, 3))
         for name, square in squares.items()
@@ -52,40 +52,27 @@ def _readers(net: ms.Synthesis) -> dict[str, list[nn.Conv2d]]:
     return convs | {"head": [head.linear, head.hidden]}
 
 
-def _entering(
-    net: ms.Synthesis,
-    modules: dict[str, nn.Module],
-    w_plus: Tensor,
-    note: Callable[[str, int, Tensor], None],
-    task: str,
-) -> None:
-    """Calls `note` with the name, the face's number and what enters each of the modules for each of the faces."""
-    face = 0
+def _look(
+    net: ms.Synthesis, modules: dict[str, nn.Conv2d], w_plus: Tensor, task: str
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What enters the modules: mean squares by channel [C], and some pixels of each face [N * PIXELS, C]."""
+    squares: dict[str, list[Tensor]] = {name: [] for name in modules}
+    pixels: dict[str, list[Tensor]] = {name: [] for name in modules}
 
     def watch(name: str) -> torch.utils.hooks.RemovableHandle:
-        return modules[name].register_forward_pre_hook(lambda _module, inputs: note(name, face, inputs[0]))
+        def note(_module: nn.Module, inputs: tuple[Tensor]) -> None:
+            squares[name].append(inputs[0].square().mean((0, 2, 3)))
+            pixels[name].append(_some(inputs[0], face=len(pixels[name])))
+
+        return modules[name].register_forward_pre_hook(note)
 
     handles = [watch(name) for name in modules]
-    for face, row in enumerate(track(w_plus, description=task)):  # noqa: B007 - read by the hooks
+    for row in track(w_plus, description=task):
         net(row[None])
     for handle in handles:
         handle.remove()
-
-
-def _look(
-    net: ms.Synthesis, modules: dict[str, nn.Module], w_plus: Tensor
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """What enters the modules: mean squares by channel [C], and some pixels of each face [N * PIXELS, C]."""
-    squares: dict[str, Tensor] = {}
-    pixels: dict[str, list[Tensor]] = {name: [] for name in modules}
-
-    def note(name: str, face: int, x: Tensor) -> None:
-        square = x.square().mean((0, 2, 3)) / len(w_plus)
-        squares[name] = squares[name] + square if name in squares else square
-        pixels[name].append(_some(x, face))
-
-    _entering(net, modules, w_plus, note, "Looking at channels")
-    return squares, {name: torch.cat(rows) for name, rows in pixels.items()}
+    means = {name: torch.stack(rows).mean(0) for name, rows in squares.items()}
+    return means, {name: torch.cat(rows) for name, rows in pixels.items()}
 
 
 def _some(x: Tensor, face: int) -> Tensor:
@@ -160,11 +147,8 @@ def _refit(
         w_plus: float32 [N, 18, 512], the faces.
     """
     ours = _readers(student)[name]
-    entered: list[Tensor] = []
-    _entering(
-        student, {name: ours[0]}, w_plus, lambda _, face, x: entered.append(_some(x, face)), f"Refitting {name}"
-    )
-    x = torch.cat(entered).double()
+    _, entered = _look(student, {name: ours[0]}, w_plus, f"Refitting {name}")
+    x = entered[name].double()
     x = torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], 1)
     gram = x.T @ x
     gram.diagonal()[:-1].add_(RIDGE * float(gram.diagonal()[:-1].mean()))

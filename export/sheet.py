@@ -12,6 +12,7 @@ from models.arrays import U8
 
 CAPTION_HEIGHT = 24
 GAP = 4
+JPEG_QUALITY = 88
 
 
 def sheet(rows: Sequence[Sequence[U8]], captions: Sequence[str], side: int) -> U8:
@@ -42,4 +43,11 @@ def sheet(rows: Sequence[Sequence[U8]], captions: Sequence[str], side: int) -> U
 def write_png(path: Path, rgb: U8) -> None:
     """Writes uint8 [H, W, 3] RGB; the path may hold any characters, which cv2.imwrite does not promise."""
     _, encoded = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    path.write_bytes(encoded.tobytes())
+
+
+def write_jpeg(path: Path, rgb: U8) -> None:
+    """Writes uint8 [H, W, 3] RGB as a picture for a document."""
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     path.write_bytes(encoded.tobytes())

@@ -11,28 +11,26 @@ import json
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from rich.progress import track
 
 from export.directions import fresh_faces
+from export.enrol_report import EDITS
 from export.measure import IdentityMeter, Measures, Meter, eye_distance, identity_distance
-from export.sheet import sheet
+from export.sheet import sheet, write_jpeg
 from export.train_heads import psnr
 from models import zoo
 from models.alignment import to_rgb
-from models.arrays import F32
+from models.arrays import F32, U8
 from models.directions import load_direction
 from models.errors import UserError
 from models.latent import move
 from models.networks.student import SIZE
 
 SEED = 15  # of faces that nothing was trained or measured on
-EDITS = ("smile", "mouth-open", "eyes-closed", "brows-up", "age", "gender", "yaw", "pitch")
 STRENGTH = 2.0
 SHOWN = ("smile", "age")
 SHOWN_FACES = 4
-JPEG_QUALITY = 90
 
 
 def compare(faces: F32, full: zoo.Generator, fast: zoo.Generator, meter: Meter) -> dict[str, Any]:
@@ -42,19 +40,21 @@ def compare(faces: F32, full: zoo.Generator, fast: zoo.Generator, meter: Meter) 
         UserError: none is found.
     """
     identity = IdentityMeter()
+    directions = {name: load_direction(name).vector[0] for name in EDITS}
     plain: list[tuple[float, float, float]] = []
     effects: dict[str, list[tuple[float, float]]] = {name: [] for name in EDITS}
     for face in track(faces, description="Comparing"):
         pictures = [generator.synthesize(face[None]) for generator in (full, fast)]
-        both = [meter.measure(to_rgb(picture)) for picture in pictures]
+        shown = [to_rgb(picture) for picture in pictures]
+        both = [meter.measure(rgb) for rgb in shown]
         if both[0] is None or both[1] is None:
             continue
         points = [measures.detection.landmarks for measures in both if measures is not None]
-        who = [identity.embed(to_rgb(picture), p) for picture, p in zip(pictures, points, strict=True)]
+        who = [identity.embed(rgb, p) for rgb, p in zip(shown, points, strict=True)]
         moved = float(np.linalg.norm(points[1] - points[0], axis=1).mean()) / eye_distance(points[0])
         plain.append((psnr(pictures[1], pictures[0]), identity_distance(*who), moved))
-        for name in EDITS:
-            edited = move(face[None], load_direction(name).vector[0], STRENGTH)
+        for name, direction in directions.items():
+            edited = move(face[None], direction, STRENGTH)
             pair = [
                 _effect(meter, generator, edited, before, name)
                 for generator, before in zip((full, fast), both, strict=True)
@@ -82,8 +82,8 @@ def _effect(meter: Meter, generator: zoo.Generator, edited: F32, before: Measure
     return None if before is None or after is None else after.attribute(name) - before.attribute(name)
 
 
-def draw(faces: F32, full: zoo.Generator, fast: zoo.Generator) -> cv2.typing.MatLike:
-    """A sheet of faces as both draw them, plain and edited; RGB."""
+def draw(faces: F32, full: zoo.Generator, fast: zoo.Generator) -> U8:
+    """A sheet of faces as both draw them, plain and edited; uint8 [H, W, 3], RGB."""
     steps = [(name, load_direction(name).vector[0]) for name in SHOWN]
     rows = []
     for face in faces:
@@ -114,8 +114,7 @@ def main(argv: list[str] | None = None) -> None:
     path.write_text(json.dumps(known | {"compared": figures}, indent=1) + "\n", encoding="utf-8")
     picture = args.out / "pictures" / "student.jpg"
     picture.parent.mkdir(exist_ok=True)
-    bgr = cv2.cvtColor(draw(faces[:SHOWN_FACES], full, fast), cv2.COLOR_RGB2BGR)
-    picture.write_bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes())
+    write_jpeg(picture, draw(faces[:SHOWN_FACES], full, fast))
     print(json.dumps(figures, indent=1))
 
 

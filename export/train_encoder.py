@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import csv
 import math
 import queue
 import threading
@@ -34,6 +33,7 @@ from torch.nn import functional as F
 
 from export import latent_metric
 from export.augment import disturb_landmarks, misalign, photograph
+from export.checkpoint import append_row, save_checkpoint
 from export.embeddings import embeddings
 from export.evaluate import photo_paths
 from export.face_region import cut
@@ -261,8 +261,7 @@ def main(argv: list[str] | None = None) -> None:
     def save() -> None:
         state = {"net": net.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(),
                  "step": step, "spent": spent}  # fmt: skip
-        torch.save(state, last.with_suffix(".tmp"))
-        last.with_suffix(".tmp").replace(last)
+        save_checkpoint(last, state)
 
     quit_event = threading.Event()
     ready: queue.Queue[Batch] = queue.Queue(4)
@@ -313,11 +312,7 @@ def main(argv: list[str] | None = None) -> None:
             if step % 250 == 0:
                 row = {"step": step, "minutes": round(spent / 60, 2), "pool": pool.filled, "rate": rate,
                        **running, **held_out_scores(average, pool, metric)}  # fmt: skip
-                with log_path.open("a", newline="") as file:
-                    writer = csv.DictWriter(file, row)
-                    if file.tell() == 0:
-                        writer.writeheader()
-                    writer.writerow(row)
+                append_row(log_path, row)
                 progress.console.print({name: round(value, 4) for name, value in row.items()})
             if step % 500 == 0:
                 save()

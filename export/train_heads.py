@@ -206,11 +206,16 @@ def pictures(head: Head, features: Tensor, styles: Tensor) -> Tensor:
     return ms.inverse_haar(bands)
 
 
-def squared_error(prediction: Tensor, target: Tensor, share: Tensor) -> Tensor:
-    """Mean square of what is left after clipping to [-1, 1]; where only the prediction is out, it is drawn back."""
+def clipped_error(prediction: Tensor, target: Tensor) -> Tensor:
+    """What is left after clipping to [-1, 1]; where only the prediction is out, it is drawn back."""
     target = target.clamp(-1, 1)
     both_out = (target.abs() == 1) & (prediction * target >= 1)
-    error = torch.where(both_out, torch.zeros_like(target), prediction - target) * share
+    return torch.where(both_out, torch.zeros_like(target), prediction - target)
+
+
+def squared_error(prediction: Tensor, target: Tensor, share: Tensor) -> Tensor:
+    """Mean square of `clipped_error`, weighted."""
+    error = clipped_error(prediction, target) * share
     return error.square().sum() / (3 * share.sum())
 
 

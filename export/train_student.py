@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import csv
 import json
 import math
 import time
@@ -24,11 +23,12 @@ from rich.progress import Progress, track
 from torch import Tensor
 from torch.nn import functional as F
 
+from export.checkpoint import append_row, save_checkpoint
 from export.narrow_draw import from_narrowed, up_to_narrowed
 from export.pool import Pool, open_pool
 from export.prune import pruned
 from export.to_onnx import load_network
-from export.train_heads import psnr
+from export.train_heads import clipped_error, psnr
 from export.training_input import HELD_OUT, to_input
 from models import ir, registry, zoo
 from models.errors import UserError
@@ -48,9 +48,7 @@ LEAST = 1e-4  # squared error that is as good as none: 46 dB
 
 def loss_of(image: Tensor, wanted: Tensor) -> Tensor:
     """Mean over faces of the logarithm of the squared error, edges included; wanted [N, 3, S, S] lies in [-1, 1]."""
-    # What was clipped in the picture wanted may be anything beyond.
-    beyond = (wanted.abs() == 1) & (image * wanted >= 1)
-    error = torch.where(beyond, torch.zeros_like(image), image - wanted)
+    error = clipped_error(image, wanted)
     square = error.square().mean((1, 2, 3))
     for axis in (2, 3):
         square = square + EDGES * error.diff(dim=axis).square().mean((1, 2, 3))
@@ -153,8 +151,7 @@ def main(argv: list[str] | None = None) -> None:
     def save() -> None:
         state = {"net": net.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(),
                  "step": step, "spent": spent}  # fmt: skip
-        torch.save(state, last.with_suffix(".tmp"))
-        last.with_suffix(".tmp").replace(last)
+        save_checkpoint(last, state)
 
     rng = np.random.default_rng(step + 1)
     budget, clock, running = args.minutes * 60, time.monotonic(), math.nan
@@ -189,11 +186,7 @@ def main(argv: list[str] | None = None) -> None:
                     ratios = held_out_ratios(average, pool)
                     row = {"step": step, "minutes": round(spent / 60, 2), "pool": pool.filled, "loss": running,
                            "psnr": float(np.mean(ratios)), "worst": float(np.min(ratios))}  # fmt: skip
-                    with log_path.open("a", newline="") as file:
-                        writer = csv.DictWriter(file, row)
-                        if file.tell() == 0:
-                            writer.writeheader()
-                        writer.writerow(row)
+                    append_row(log_path, row)
                     progress.console.print({name: round(value, 3) for name, value in row.items()})
                     save()
         finally:

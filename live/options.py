@@ -225,7 +225,7 @@ def _parser() -> argparse.ArgumentParser:
     option(
         "--quality",
         choices=QUALITIES,
-        help=f"of the default generator at {STUDENT_SIZE} px: full (default), or fast: in less than half the time, "
+        help=f"of the default generator at {STUDENT_SIZE} px: full (default), or fast: in about half the time, "
         "but hair, skin and backdrop plainer",
     )
     add_networks(parser)

@@ -96,8 +96,9 @@ def test_the_student_draws_what_the_teacher_draws(teacher: Any, student: Any, fa
 
 def test_a_generator_is_as_good_as_itself(faces: Any) -> None:  # noqa: ANN401
     pytest.importorskip("dlib")
+    from export.enrol_report import EDITS
     from export.measure import Meter
-    from export.student_report import EDITS, compare
+    from export.student_report import compare
 
     full = zoo.load_generator(SIZE, "onnxruntime")
     with Meter() as meter:

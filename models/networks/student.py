@@ -12,8 +12,9 @@ import torch
 
 from models.ir import IntermediateRepresentation
 from models.networks import mobile_stylegan as ms
+from models.zoo import STUDENT_SIZE
 
-SIZE = 256
+SIZE = STUDENT_SIZE
 CHANNELS = (512, 512, 512, 256, 128, 64)  # of each block
 NARROWED = range(3, 6)  # blocks, at 64, 128 and 256 px
 
