@@ -13,7 +13,7 @@ from models.arrays import F32, F64, U8
 
 APPEARANCE = (
     "hair_lightness", "hair_length", "beard", "lip_redness", "lid_darkness",
-    "face_width", "lip_fullness", "eye_size", "nose_width",
+    "face_width", "lip_fullness", "eye_size", "nose_width", "mouth_width", "cheek_width",
 )  # fmt: skip
 """What `appearance` returns, in order; see there."""
 
@@ -40,7 +40,8 @@ def appearance(rgb: U8, landmarks: F32) -> F32:
         mouth and neck that looks like that hair rather than like the backdrop, in [0, 1]; how much darker than the
         cheeks moustache, chin and jaws are; how much redder (Lab's a) the lips and how much darker the lids are;
         in the picture's plane: the face's width over its height, the lips' thickness and the eyes' opening over their
-        widths, the nose's width over the face's.
+        widths, the nose's width over the face's, the mouth's over that from eye to eye, the face's beside and below
+        the mouth over that at its cheekbones.
     """
     small = cv2.GaussianBlur(rgb, (0, 0), rgb.shape[0] / 128).astype(np.float32) / 255
     lab = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2LAB), np.float32)
@@ -72,14 +73,22 @@ def _hair_share(lab: F32, beside: F32, hair: F32) -> float:
     return float(share.mean())
 
 
-def _shapes(points: F64) -> tuple[float, float, float, float]:
+def _shapes(points: F64) -> tuple[float, ...]:
     def apart(a: int, b: int) -> float:
         return float(np.linalg.norm(points[a] - points[b]))
 
     width = apart(234, 454)
     lips = apart(0, 13) + apart(14, 17)
     eyes = apart(159, 145) / apart(33, 133) + apart(386, 374) / apart(362, 263)
-    return width / apart(10, 152), lips / apart(61, 291), eyes / 2, apart(129, 358) / width
+    mouth = apart(61, 291)
+    return (
+        width / apart(10, 152),
+        lips / mouth,
+        eyes / 2,
+        apart(129, 358) / width,
+        mouth / apart(33, 263),
+        (apart(58, 288) + apart(172, 397)) / 2 / width,
+    )
 
 
 def _outwards(points: F64, centre: int, edge: tuple[int, ...], factors: tuple[float, ...]) -> F64:

@@ -61,6 +61,23 @@ RECIPES = {
     "brow-furrow": Recipe(
         "brow-furrow", "furrows the brows", COARSE_AND_MIDDLE, 0.15, (0.0, 0.3), AN_EXPRESSION, OF_BROWS
     ),
+    "pucker": Recipe(
+        "mouth-narrow",
+        "purses the lips; negative, widens the mouth",
+        COARSE_AND_MIDDLE,
+        0.05,
+        ANYTHING,
+        AN_EXPRESSION,
+        ("pucker", "lip-fullness"),
+    ),
+    "cheek-puff": Recipe(
+        "cheek-width",
+        "puffs the cheeks; negative, hollows them",
+        COARSE_AND_MIDDLE,
+        0.02,
+        still={"bones": 300.0, "surroundings": 3000.0},
+        most=2.0,
+    ),
     "look-aside": Recipe("gaze-x", "looks to the picture's right", COARSE_AND_MIDDLE, 0.2, still=AN_EXPRESSION),
     "look-up": Recipe("gaze-y", "looks up; negative, down", COARSE_AND_MIDDLE, 0.15, still=AN_EXPRESSION),
     "age": Recipe("age", "makes older; negative, younger", EVERY_LAYER, 7.0, (20.0, 50.0), IN_PLACE),
@@ -116,6 +133,8 @@ UNITS: dict[str, tuple[float, str]] = {
     "lip-fullness": (0.065, "of their width"),
     "eye-size": (0.059, "of their width"),
     "nose-width": (0.018, "of the face's"),
+    "mouth-narrow": (0.073, "of the eyes' distance"),
+    "cheek-width": (0.02, "of the face's"),
     "roll": (1.1, "degrees"),
     "lip-redness": (6.8, "of 100"),
 }

@@ -8,6 +8,7 @@ from rich.progress import track
 
 from export.chips import cut_chips
 from export.pool import Pool
+from export.precision import autocast
 from export.training_input import to_input
 from models import registry
 from models.arrays import F32
@@ -26,7 +27,7 @@ def embeddings(pool: Pool) -> F32:
         made = [known]
         for rows in track(np.array_split(missing, -(-len(missing) // BATCH)), description="Identities"):
             chips = cut_chips(to_input(np.array(pool.images[rows])), torch.from_numpy(np.array(pool.landmarks[rows])))
-            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            with torch.no_grad(), autocast():
                 made.append(net(chips.to(memory_format=torch.channels_last)).float().numpy())
         known = np.concatenate(made)
         np.save(path, known)

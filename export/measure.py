@@ -99,6 +99,8 @@ ATTRIBUTES: dict[str, dict[str, float]] = {
     "lip-fullness": {"lip_fullness": 1.0},
     "eye-size": {"eye_size": 1.0},
     "nose-width": {"nose_width": 1.0},
+    "mouth-narrow": {"mouth_width": -1.0},
+    "cheek-width": {"cheek_width": 1.0},
 }
 
 

@@ -39,6 +39,7 @@ from export.evaluate import photo_paths
 from export.face_region import cut
 from export.likeness import SCALE, Likeness, Portraits, read_portraits
 from export.pool import Pool, open_pool
+from export.precision import autocast
 from export.train_surrogate import FILE as SURROGATE
 from export.train_surrogate import load_surrogate
 from export.training_input import HELD_OUT, to_input
@@ -66,14 +67,14 @@ class Batch:
         images: float32 [N + P, 3, 128, 128], augmented.
         landmarks: float32 [N + P, 478, 2], augmented.
         latents: float32 [N, 18, 512], W+ of the generated ones.
-        portraits: float32 [P, 3, 128, 128], the photographs as they are.
+        clean: float32 [D + P, 3, 128, 128], as they are: the first generated ones, and the photographs.
         points: float32 [N + P, 478, 2], the landmarks as they are.
     """
 
     images: Tensor
     landmarks: Tensor
     latents: Tensor
-    portraits: Tensor
+    clean: Tensor
     points: Tensor
 
 
@@ -112,7 +113,7 @@ def batches(
             to_input(np.stack(images)),
             torch.from_numpy(np.stack(landmarks)),
             torch.from_numpy(pool.latents[rows].astype(np.float32)),
-            to_input(faces[mixture.generated :]),
+            to_input(np.concatenate([faces[: mixture.drawn], faces[mixture.generated :]])),
             torch.from_numpy(points),
         )
         while not quit_event.is_set():
@@ -158,22 +159,17 @@ def losses_of(
     return losses
 
 
-def likeness_losses(
-    likeness: Likeness, drawn: int, estimate: Tensor, latents: Tensor, batch: Batch
-) -> dict[str, Tensor]:
+def likeness_losses(likeness: Likeness, drawn: int, estimate: Tensor, batch: Batch) -> dict[str, Tensor]:
     """The weighted parts of the loss that the generator draws: of the first `drawn` faces and of the photographs.
 
     Args:
         likeness: draws and compares.
         drawn: how many.
         estimate: W+ [N + P, 18, 512].
-        latents: W+ [N, 18, 512], the truth; its own picture is what is wanted.
-        batch: the rest.
+        batch: what they were to be.
     """
-    with torch.no_grad():
-        wanted = torch.cat([likeness.draw(latents[:drawn]), cut(batch.portraits, SCALE)])
-    rows = [*range(drawn), *range(len(latents), len(estimate))]
-    losses = likeness(estimate[rows], wanted, batch.points[rows])
+    rows = [*range(drawn), *range(len(batch.latents), len(estimate))]
+    losses = likeness(estimate[rows], cut(batch.clean, SCALE), batch.points[rows])
     return {f"drawn_{name}": DRAWN[name] * loss for name, loss in zip(DRAWN, losses, strict=True)}
 
 
@@ -284,13 +280,13 @@ def main(argv: list[str] | None = None) -> None:
             for group in optimizer.param_groups:
                 group["lr"] = rate
             truth = (batch.latents - encoder.mean_w) / encoder.std_w
-            with torch.autocast("cpu", torch.bfloat16):
+            with autocast():
                 estimates = estimates_of(batch.images, batch.landmarks)
             losses = losses_of(net, [estimate[: len(truth)] for estimate in estimates], truth, metric)
             if likeness is not None:
                 w_plus = encoder.mean_w + encoder.std_w * estimates[-1]
-                with torch.autocast("cpu", torch.bfloat16):
-                    losses |= likeness_losses(likeness, mixture.drawn, w_plus, batch.latents, batch)
+                with autocast():
+                    losses |= likeness_losses(likeness, mixture.drawn, w_plus, batch)
             loss = torch.stack(list(losses.values())).sum()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()

@@ -19,6 +19,7 @@ from torch import Tensor
 from export.embeddings import embeddings
 from export.latent_metric import face_weight
 from export.pool import Pool, open_pool
+from export.precision import autocast
 from export.training_input import HELD_OUT, to_input
 from models.arrays import F32
 from models.errors import UserError
@@ -118,7 +119,7 @@ def main(argv: list[str] | None = None) -> None:
             for group in optimizer.param_groups:
                 group["lr"] = args.rate * min(1, (step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * step / args.steps))
             rows = torch.randint(HELD_OUT, n, (args.batch,))
-            with torch.autocast("cpu", torch.bfloat16):
+            with autocast():
                 scores = net((latents[rows].float() - mean) / unit)
             loss = torch.stack(list(net.unlike(scores.float() - truth[rows]).values())).sum()
             optimizer.zero_grad(set_to_none=True)

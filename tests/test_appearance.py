@@ -57,7 +57,7 @@ def test_a_mirrored_face_measures_the_same_but_for_its_hair(portrait: tuple[U8, 
     with Landmarker(registry.path("face-landmarker")) as landmarker:
         found = landmarker.detect(np.ascontiguousarray(rgb[:, ::-1]))[0].landmarks
     mirrored, before = measured(np.ascontiguousarray(rgb[:, ::-1]), found), measured(rgb, landmarks)
-    for name in ("face_width", "lip_fullness", "eye_size", "nose_width"):
+    for name in ("face_width", "lip_fullness", "eye_size", "nose_width", "mouth_width", "cheek_width"):
         assert mirrored[name] == pytest.approx(before[name], rel=0.12), name
     assert mirrored["hair_lightness"] == pytest.approx(before["hair_lightness"], abs=6)
 
@@ -69,3 +69,16 @@ def test_shapes_do_not_depend_on_the_picture_s_size(portrait: tuple[U8, F32]) ->
     assert half["face_width"] == pytest.approx(whole["face_width"], rel=1e-3)
     assert half["hair_lightness"] == pytest.approx(whole["hair_lightness"], abs=5)
     assert half["lip_redness"] == pytest.approx(whole["lip_redness"], abs=5)
+
+
+def test_a_pursed_mouth_and_full_cheeks_are_seen(portrait: tuple[U8, F32]) -> None:
+    rgb, landmarks = portrait
+    before = measured(rgb, landmarks)
+    pursed, full = landmarks.copy(), landmarks.copy()
+    corners, jaws = [61, 291], [58, 288, 172, 397]
+    pursed[corners] = 0.7 * pursed[corners] + 0.3 * pursed[corners].mean(0)
+    full[jaws] = 1.1 * full[jaws] - 0.1 * full[jaws].mean(0)
+    assert measured(rgb, pursed)["mouth_width"] == pytest.approx(0.7 * before["mouth_width"], rel=0.01)
+    assert 1.05 < measured(rgb, full)["cheek_width"] / before["cheek_width"] < 1.15
+    for name in ("face_width", "eye_size", "nose_width"):
+        assert measured(rgb, pursed)[name] == measured(rgb, full)[name] == before[name]

@@ -31,6 +31,8 @@ LEAST = {
     "eyes-closed": 0.2,
     "brows-up": 0.16,
     "brow-furrow": 0.2,
+    "pucker": 0.1,
+    "cheek-puff": 0.036,
     "look-aside": 0.35,
     "look-up": 0.15,
     "age": 13.0,

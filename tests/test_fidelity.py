@@ -13,6 +13,7 @@ from models.landmarker import BLENDSHAPES, Detection
 
 pytest.importorskip("dlib", reason="needs the train extra")
 
+from export.appearance import APPEARANCE
 from export.fidelity import LAYER_GROUPS, Sample, compare, r2_by_layers, summarise
 from export.measure import Measures
 
@@ -30,7 +31,13 @@ def sample(**changes: Any) -> Sample:  # noqa: ANN401
     landmarks[list(EYE_B)] = (158, 110)
     detection = Detection(landmarks, np.zeros(52, np.float32), np.zeros(3, np.float32), 1.0)
     measures = Measures(
-        detection, age=30.0, male=0.5, glasses=0.0, skin=150.0, backdrop=90.0, appearance=np.zeros(9, np.float32)
+        detection,
+        age=30.0,
+        male=0.5,
+        glasses=0.0,
+        skin=150.0,
+        backdrop=90.0,
+        appearance=np.zeros(len(APPEARANCE), np.float32),
     )
     base = Sample(np.full((256, 256, 3), 100, np.uint8), measures, np.zeros(128, np.float32))
     return dataclasses.replace(base, **changes)
