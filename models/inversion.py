@@ -23,6 +23,8 @@ from models.latent import FINE, LAYERS, std_w
 from models.zoo import Encoder, PictureGradient
 
 STEPS = 240  # of a fit to one view
+FEWEST_STEPS = 150  # of the same where steps are slow: the last third brings little
+SECONDS = 55.0  # that such a fit should take
 RATE = 0.06  # largest step, in standard deviations of W
 WARM_UP = 5  # steps
 PULL = 3.5e-5  # loss per squared standard deviation, summed over the offset: keeps latents where edits work
@@ -166,9 +168,15 @@ def rate_of(number: int, left: float) -> float:
     return RATE * min(1.0, number / WARM_UP, 2 * left)
 
 
-def steps_for(views: int) -> int:
-    """How many steps a fit takes: twice as many where several views take turns, whose offset is a compromise."""
-    return STEPS if views == 1 else 2 * STEPS
+def steps_for(views: int, seconds: float = 0.0) -> int:
+    """How many steps a fit takes: twice as many where several views take turns, whose offset is a compromise.
+
+    Args:
+        views: how many.
+        seconds: that a step takes; slow ones are fewer.
+    """
+    steps = STEPS if seconds * STEPS <= SECONDS else max(FEWEST_STEPS, int(SECONDS / seconds))
+    return steps if views == 1 else 2 * steps
 
 
 def fit_offset(views: Sequence[View], gradient: PictureGradient, steps: int = STEPS) -> Iterator[Step]:

@@ -23,7 +23,7 @@ from live.timing import Timings
 from models import registry
 from models.arrays import F32, U8
 from models.errors import UserError
-from models.inversion import View, face_weight, fit_offset, make_view
+from models.inversion import FEWEST_STEPS, SECONDS, STEPS, View, face_weight, fit_offset, make_view, steps_for
 from models.landmarker import Landmarker
 from models.latent import std_w
 from models.tuned_generator import LENGTH, load_tuned_parts
@@ -266,3 +266,10 @@ def test_the_mirror_adds_the_offset_to_the_face_it_is_for(astronaut: U8) -> None
     np.testing.assert_array_equal(portrait({}, {1: changed}), bare)
     assert float(np.abs(portrait({}, {0: as_it_was}) - bare).mean()) < 0.02
     assert float(np.abs(portrait({}, {0: changed}) - bare).mean()) > 0.02
+
+
+def test_slow_machines_take_fewer_steps_but_not_too_few() -> None:
+    assert steps_for(1) == steps_for(1, 0.01) == STEPS
+    assert FEWEST_STEPS < steps_for(1, SECONDS / 200.5) == 200 < STEPS
+    assert steps_for(1, 60.0) == FEWEST_STEPS
+    assert steps_for(3, 60.0) == 2 * FEWEST_STEPS

@@ -19,11 +19,11 @@ from live.sources.still import SUFFIXES, read_picture
 from models import registry
 from models.arrays import U8
 from models.errors import UserError
-from models.inversion import View, make_view, sharpness, steps_for
+from models.inversion import FEWEST_STEPS, STEPS, View, make_view, sharpness, steps_for
 from models.landmarker import Landmarker
 from models.latent import broadcast, mean_w
 from models.runtime import ENGINES
-from models.zoo import Encoder, load_encoder, load_picture_gradient
+from models.zoo import Encoder, PictureGradient, load_encoder, load_picture_gradient
 
 MOST_VIEWS = 8
 CAMERA_VIEWS = 5  # one of each fifth of the time, the sharpest
@@ -77,7 +77,8 @@ def parse(arguments: Sequence[str]) -> Request:
     parser.add_argument(
         "--steps",
         type=int,
-        help=f"more is nearer and takes longer (default: {steps_for(1)}, of several pictures {steps_for(2)})",
+        help=f"more is nearer and takes longer (default: {FEWEST_STEPS} to {STEPS} by how fast this machine is, "
+        "of several pictures twice as many)",
     )
     parser.add_argument(
         "--tune",
@@ -133,7 +134,7 @@ def run(request: Request, say: Callable[[str], None]) -> None:
     views = find_views(candidates, encoder, gradient.size)
     if not views:
         raise UserError("no face was found to enrol; face the camera in good light, or give other --photos")
-    steps = request.steps or steps_for(len(views))
+    steps = request.steps or steps_for(len(views), seconds_of_a_step(views[0], gradient))
     say(f"{len(views)} picture(s) of a face; {steps} steps on {gradient.engine.name}")
     learned = learn(views, gradient, steps=steps, tune=request.tune, engine=request.engine, preview=request.preview)
     mean_face = broadcast(mean_w()[None])
@@ -144,6 +145,16 @@ def run(request: Request, say: Callable[[str], None]) -> None:
     }
     folder = people.save(request.name, learned.offset, learned.change, len(views), pictures)
     say(f"enrolled as {request.name} in {folder}; now: ./run.sh --identity {request.name}")
+
+
+def seconds_of_a_step(view: View, gradient: PictureGradient) -> float:
+    """How long a step of the fit takes here; the first ever takes longer and does not count."""
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        gradient.at(view.latent, view.target, view.weight)
+        times.append(time.perf_counter() - started)
+    return min(times)
 
 
 def look(request: Request, say: Callable[[str], None]) -> list[list[U8]]:
