@@ -53,7 +53,7 @@ OF_BROWS = ("brows-up", "brow-furrow", "surprise")
 
 # Layers, by trial on 16 faces: the fewest without more leaks, change of identity and of background per effect.
 RECIPES = {
-    "smile": Recipe("smile", "smiles", COARSE_AND_MIDDLE, 0.45, (0.0, 0.3), AN_EXPRESSION),
+    "smile": Recipe("smile", "smiles", COARSE_AND_MIDDLE, 0.45, (0.0, 0.3), AN_EXPRESSION, ("mouth-narrow",)),
     "mouth-open": Recipe("mouth-open", "opens the mouth", COARSE_AND_MIDDLE, 0.16, (0.0, 0.2), AN_EXPRESSION),
     "surprise": Recipe("surprise", "is surprised", COARSE_AND_MIDDLE, 0.3, ANYTHING, AN_EXPRESSION, OF_SURPRISE),
     "eyes-closed": Recipe("eyes-closed", "closes the eyes", MIDDLE, 0.2, (0.0, 0.3), AN_EXPRESSION, OF_LIDS),
@@ -142,7 +142,8 @@ UNITS: dict[str, tuple[float, str]] = {
 # Held less firmly: a smile of teeth moves lips and lids too, and one without any of it would be no smile.
 LOOSE = (
     "surprise", "brow-furrow", "squint", "eyes-wide", "pucker", "gaze-x",
-    "gaze-y", "lip-fullness", "eye-size", "nose-width", "hair-length", "face-width", "roll",
+    "gaze-y", "lip-fullness", "eye-size", "nose-width", "hair-length", "face-width", "roll", "mouth-narrow",
+    "cheek-width",
 )  # fmt: skip
 
 # Blendshapes pile up at 0 and probabilities at both ends: their ranks are closer to linear in W than they are
