@@ -61,6 +61,7 @@ RECIPES = {
     "brow-furrow": Recipe(
         "brow-furrow", "furrows the brows", COARSE_AND_MIDDLE, 0.15, (0.0, 0.3), AN_EXPRESSION, OF_BROWS
     ),
+    # MediaPipe's mouthPucker is high on babies alone, its cheekPuff on no generated face: distances stand for them.
     "pucker": Recipe(
         "mouth-narrow",
         "purses the lips; negative, widens the mouth",
@@ -75,7 +76,7 @@ RECIPES = {
         "puffs the cheeks; negative, hollows them",
         COARSE_AND_MIDDLE,
         0.02,
-        still={"bones": 300.0, "surroundings": 3000.0},
+        still={"bones": 300.0, "surroundings": 3000.0},  # at an expression's 300 hats come at strength 2
         most=2.0,
     ),
     "look-aside": Recipe("gaze-x", "looks to the picture's right", COARSE_AND_MIDDLE, 0.2, still=AN_EXPRESSION),
