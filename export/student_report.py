@@ -15,7 +15,7 @@ import numpy as np
 from rich.progress import track
 
 from export.directions import fresh_faces
-from export.enrol_report import EDITS
+from export.enrol_report import EDITS, attribute
 from export.measure import IdentityMeter, Measures, Meter, eye_distance, identity_distance
 from export.sheet import sheet, write_jpeg
 from export.train_heads import psnr
@@ -79,7 +79,7 @@ def compare(faces: F32, full: zoo.Generator, fast: zoo.Generator, meter: Meter) 
 
 def _effect(meter: Meter, generator: zoo.Generator, edited: F32, before: Measures | None, name: str) -> float | None:
     after = meter.measure(to_rgb(generator.synthesize(edited)))
-    return None if before is None or after is None else after.attribute(name) - before.attribute(name)
+    return None if before is None or after is None else attribute(after, name) - attribute(before, name)
 
 
 def draw(faces: F32, full: zoo.Generator, fast: zoo.Generator) -> U8:

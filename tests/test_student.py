@@ -52,7 +52,7 @@ def test_what_keeps_all_its_channels_is_the_teacher(teacher: Any, faces: Any) ->
         torch.testing.assert_close(copy(faces[2:3]), teacher(faces[2:3]), rtol=0, atol=1e-3)
 
 
-def test_half_the_channels_start_near_the_teacher(teacher: Any, faces: Any) -> None:  # noqa: ANN401
+def test_fewer_channels_start_near_the_teacher(teacher: Any, faces: Any) -> None:  # noqa: ANN401
     with torch.no_grad():
         start = pruned(teacher, faces[:3])
         image, wanted = (net(faces[4:5]).numpy() for net in (start, teacher))
@@ -108,13 +108,13 @@ def test_a_generator_is_as_good_as_itself(faces: Any) -> None:  # noqa: ANN401
     assert set(figures["effects"]) <= set(EDITS) and figures["effects"]
 
 
-def test_multiplications_are_a_third(teacher: Any, student: Any) -> None:  # noqa: ANN401
+def test_multiplications_are_less_than_half(teacher: Any, student: Any) -> None:  # noqa: ANN401
     from export.speed import matrix_products
 
     totals = [
         sum(rows.numel() * columns.shape[1] for rows, columns in matrix_products(net)) for net in (student, teacher)
     ]
-    assert totals[0] < 0.4 * totals[1]
+    assert totals[0] < 0.45 * totals[1]
 
 
 def test_training_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faces: Any) -> None:  # noqa: ANN401

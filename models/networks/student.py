@@ -1,4 +1,4 @@
-"""The student: the generator at 256 px with half the channels from 64 px on, a third of its multiplications.
+"""The student: the generator at 256 px with fewer channels from 64 px on, less than half its multiplications.
 
 Up to 32 px it is the published generator, weight for weight; what comes after was trained by export.train_student.
 """
@@ -15,7 +15,7 @@ from models.networks import mobile_stylegan as ms
 from models.zoo import STUDENT_SIZE
 
 SIZE = STUDENT_SIZE
-CHANNELS = (512, 512, 512, 256, 128, 64)  # of each block
+CHANNELS = (512, 512, 512, 384, 128, 64)  # of each block
 NARROWED = range(3, 6)  # blocks, at 64, 128 and 256 px
 
 
