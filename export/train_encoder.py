@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import math
 import queue
 import threading
 import time
@@ -40,6 +39,7 @@ from export.face_region import cut
 from export.likeness import SCALE, Likeness, Portraits, read_portraits
 from export.pool import Pool, open_pool
 from export.precision import autocast
+from export.schedule import add_to_average, rate_share
 from export.train_surrogate import FILE as SURROGATE
 from export.train_surrogate import load_surrogate
 from export.training_input import HELD_OUT, to_input
@@ -275,8 +275,7 @@ def main(argv: list[str] | None = None) -> None:
                 batch = ready.get(timeout=FEED_SECONDS)
             except queue.Empty:
                 raise SystemExit("no batch came; what the feeding thread said is above") from None
-            cosine = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * spent / budget))
-            rate = args.rate * min(1.0, (step + 1) / 300) * cosine
+            rate = args.rate * rate_share(step, 300, spent / budget, least=0.01)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             truth = (batch.latents - encoder.mean_w) / encoder.std_w
@@ -296,12 +295,9 @@ def main(argv: list[str] | None = None) -> None:
             now = time.monotonic()
             spent, clock = spent + now - clock, now
             progress.update(task, completed=spent, description=f"step {step}, loss {float(loss.detach()):.3f}")
-            decay = min(AVERAGE, step / (step + 20))
-            with torch.no_grad():
-                for ours, theirs in zip(average.parameters(), net.parameters(), strict=True):
-                    ours.lerp_(theirs, 1 - decay)
-                for ours, theirs in zip(average.buffers(), net.buffers(), strict=True):
-                    ours.copy_(theirs)
+            add_to_average(average, net, step, AVERAGE)
+            for ours, theirs in zip(average.buffers(), net.buffers(), strict=True):
+                ours.copy_(theirs)
             for name, value in losses.items():
                 now_is = float(value.detach())
                 running[name] = 0.98 * running.get(name, now_is) + 0.02 * now_is

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from export.head_patches import FACES, FRONT_SIZE, PIECE, STYLES_FROM, PieceMaker, collect
 from export.sampling import sample_w_plus
+from export.schedule import rate_share
 from models import ir, latent, registry, zoo
 from models.arrays import F32
 from models.networks import mapping as mapping_net
@@ -252,8 +253,7 @@ def fit(
     optimizer = torch.optim.Adam([{"params": style, "share": STYLE_SHARE}, {"params": others, "share": 1.0}])
     for step in track(range(steps), description=f"Fitting {size} px"):
         for group in optimizer.param_groups:
-            falling = 0.51 + 0.49 * np.cos(np.pi * step / steps)
-            group["lr"] = rate * group["share"] * min(1, (step + 1) / 100) * falling
+            group["lr"] = rate * group["share"] * rate_share(step, 100, step / steps, least=0.02)
         features, styles, images, shares = pieces.batch(batch, rng)
         loss = squared_error(pictures(head, features, styles), images, shares)
         optimizer.zero_grad(set_to_none=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from export.edited_samples import load_edited, make_edited, random_edit
 from export.pool import Pool, open_pool
+from export.schedule import rate_share
 from export.ship_encoder import export_graph
 from models import latent, zoo
 from models.arrays import F32
@@ -119,7 +119,7 @@ def main(argv: list[str] | None = None) -> None:
         task = progress.add_task("Landmarks", total=args.steps)
         for step in range(args.steps):
             for group in optimizer.param_groups:
-                group["lr"] = args.rate * min(1, (step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * step / args.steps))
+                group["lr"] = args.rate * rate_share(step, 200, step / args.steps)
             alone = torch.randint(HELD_OUT, n, (args.batch,))
             paired = torch.randint(0, len(pair_rows), (args.batch // 2,))
             rows = torch.cat([alone, pair_rows[paired]])

@@ -30,6 +30,7 @@ from export.checkpoint import append_row, save_checkpoint
 from export.narrow_draw import from_narrowed, up_to_narrowed
 from export.pool import Pool, open_pool
 from export.prune import pruned
+from export.schedule import add_to_average, rate_share
 from export.to_onnx import load_network
 from export.train_heads import clipped_error, psnr
 from export.training_input import HELD_OUT, to_input
@@ -169,9 +170,9 @@ def main(argv: list[str] | None = None) -> None:
         try:
             while spent < budget:
                 rows = np.sort(rng.integers(HELD_OUT, pool.filled, args.batch))
-                cosine = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * spent / budget))
+                share = rate_share(step, 100, spent / budget, least=0.01)
                 for group in optimizer.param_groups:
-                    group["lr"] = args.rate * group["share"] * min(1.0, (step + 1) / 100) * cosine
+                    group["lr"] = args.rate * group["share"] * share
                 w_plus = torch.from_numpy(pool.latents[rows].astype(np.float32))
                 with torch.no_grad():
                     features = up_to_narrowed(net, w_plus)
@@ -186,11 +187,7 @@ def main(argv: list[str] | None = None) -> None:
                 value = float(loss.detach())
                 running = value if math.isnan(running) else 0.98 * running + 0.02 * value
                 progress.update(task, completed=spent, description=f"step {step}, loss {running:.3f}")
-                decay = min(AVERAGE, step / (step + 20))
-                with torch.no_grad():
-                    for ours, theirs in zip(average.parameters(), net.parameters(), strict=True):
-                        if theirs.requires_grad:
-                            ours.lerp_(theirs, 1 - decay)
+                add_to_average(average, net, step, AVERAGE)
                 if step % EVERY == 0:
                     ratios = held_out_ratios(average, pool)
                     row = {"step": step, "minutes": round(spent / 60, 2), "pool": pool.filled, "loss": running,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from export.embeddings import embeddings
 from export.latent_metric import face_weight
 from export.pool import Pool, open_pool
 from export.precision import autocast
+from export.schedule import rate_share
 from export.training_input import HELD_OUT, to_input
 from models.arrays import F32
 from models.errors import UserError
@@ -117,7 +117,7 @@ def main(argv: list[str] | None = None) -> None:
         task = progress.add_task("Surrogate", total=args.steps)
         for step in range(args.steps):
             for group in optimizer.param_groups:
-                group["lr"] = args.rate * min(1, (step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * step / args.steps))
+                group["lr"] = args.rate * rate_share(step, 200, step / args.steps)
             rows = torch.randint(HELD_OUT, n, (args.batch,))
             with autocast():
                 scores = net((latents[rows].float() - mean) / unit)

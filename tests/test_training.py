@@ -18,6 +18,7 @@ from export.augment import disturb_landmarks, misalign, photograph
 from export.latent_metric import ridge_rows
 from export.pool import open_pool
 from export.sampling import LEAN_RANGE, MIXED_SHARE, sample_free_w_plus, sample_w_plus
+from export.schedule import add_to_average, rate_share
 from export.ship_encoder import store_in_float16
 from export.train_heads import haar
 from models import ir, latent, registry
@@ -146,3 +147,24 @@ def test_a_pool_grows_without_losing_what_it_holds(tmp_path: Path) -> None:
     pool.latents[3] = 1.5
     grown = open_pool(tmp_path / "pool", 9)
     assert grown.latents.shape == (9, 18, 512) and (grown.latents[3] == 1.5).all() and not grown.latents[8].any()
+
+
+def test_the_rate_rises_then_falls_to_its_least() -> None:
+    shares = [rate_share(step, 10, step / 100, least=0.02) for step in range(101)]
+    assert shares[0] == pytest.approx(0.1)
+    assert int(np.argmax(shares)) == 9
+    assert all(np.diff(shares[9:]) < 0)
+    assert shares[-1] == pytest.approx(0.02)
+
+
+def test_the_average_follows_what_learns_early_steps_at_once() -> None:
+    net, average = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    torch.nn.init.ones_(net.weight)
+    torch.nn.init.zeros_(average.weight)
+    frozen = average.bias.detach().clone()
+    net.bias.requires_grad_(False)
+    add_to_average(average, net, 5, 0.999)
+    torch.testing.assert_close(average.weight.detach(), torch.full((2, 2), 0.8))
+    add_to_average(average, net, 100_000, 0.999)
+    torch.testing.assert_close(average.weight.detach(), torch.full((2, 2), 0.8002))
+    torch.testing.assert_close(average.bias.detach(), frozen)
