@@ -90,8 +90,8 @@ def test_the_shipped_graph_is_the_shipped_student(engine: str, student: Any, fac
 def test_the_student_draws_what_the_teacher_draws(teacher: Any, student: Any, faces: Any) -> None:  # noqa: ANN401
     with torch.no_grad():
         ratios = [psnr(student(face[None]).numpy(), teacher(face[None]).numpy()) for face in faces]
-    assert np.mean(ratios) > 28
-    assert np.min(ratios) > 24
+    assert np.mean(ratios) > 29.5
+    assert np.min(ratios) > 25
 
 
 def test_a_generator_is_as_good_as_itself(faces: Any) -> None:  # noqa: ANN401
@@ -114,7 +114,7 @@ def test_multiplications_are_less_than_half(teacher: Any, student: Any) -> None:
     totals = [
         sum(rows.numel() * columns.shape[1] for rows, columns in matrix_products(net)) for net in (student, teacher)
     ]
-    assert totals[0] < 0.45 * totals[1]
+    assert totals[0] < 0.5 * totals[1]
 
 
 def test_training_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faces: Any) -> None:  # noqa: ANN401
