@@ -50,6 +50,7 @@ PROVIDERS = {
     "cuda": "cuda-bindings",
     "cv2": "opencv-contrib-python",
     "dlib": "dlib-bin",
+    "pytorch_optimizer": "pytorch-optimizer",
     "pynvml": "nvidia-ml-py",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
