@@ -180,27 +180,28 @@ def write_gradients(size: int, heads: Path, out: Path) -> dict[str, dict[str, fl
     published = ms.weight_map(ir.read(registry.path("synthesis-xml")), size)
     constants = {f"net.{name}": constant for name, constant in published.items()}
     weights = registry.path("synthesis-bin")
-    gradient, tuned = (form(load_network(size, heads)) for form in (SynthesisGradient, TunedBack))
-    w_plus, image = example_picture(tuned.net)
+    net = load_network(size, heads)
+    gradient, tuned = SynthesisGradient(net), TunedBack(net)
+    w_plus, image = example_picture(net)
     random = torch.Generator().manual_seed(4)
     examples = {
-        "features": tuned.net.front(w_plus),
+        "features": net.front(w_plus),
         "w_plus": w_plus,
         "change": 0.1 * torch.randn(1, tuned.length, generator=random),
         "target": torch.from_numpy(np.roll(image, 5, axis=3)),
         "weight": torch.ones(1, 1, size, size),
     }
     errors = {}
-    for name, net, method, reads, outputs in (
+    for name, form, method, reads, outputs in (
         ("gradient", gradient, "forward", ("w_plus", "target", "weight"), ("image", "loss", "gradient")),
         ("tuned-back", tuned, "forward", ("features", "w_plus", "change"), ("image",)),
         ("tuning", tuned, "gradient", tuple(examples), ("loss", "gradient")),
     ):
         inputs = {key: examples[key] for key in reads}
         path = out / f"generator-{size}-{name}.onnx"
-        onnx.save(referenced_graph(net, method, inputs, outputs, constants, weights.name), path)
+        onnx.save(referenced_graph(form, method, inputs, outputs, constants, weights.name), path)
         with torch.no_grad():
-            made = getattr(net, method)(*inputs.values())
+            made = getattr(form, method)(*inputs.values())
         expected = made if len(outputs) == 1 else made[-1]
         beside = zoo.beside_weights(path, weights)
         errors[name] = checked(beside, inputs, outputs[-1], expected.numpy(), GRADIENT_TOLERANCE)

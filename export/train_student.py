@@ -65,15 +65,21 @@ def step_share(name: str, parameter: Tensor) -> float:
     return size * (STYLE_SHARE if ".affine." in name or "style_bias" in name else 1.0)
 
 
+def held_out_latent(pool: Pool, row: int) -> Tensor:
+    """W+ [1, 18, 512] of a held-out face."""
+    return torch.from_numpy(pool.latents[row : row + 1].astype(np.float32))
+
+
+def ratio_to_teacher(image: Tensor, pool: Pool, row: int) -> float:
+    """DB of a picture [1, 3, S, S] against the teacher's of the same face."""
+    assert pool.pictures is not None
+    return psnr(image.numpy(), to_input(np.array(pool.pictures[row : row + 1])).numpy())
+
+
 def held_out_ratios(net: ms.Synthesis, pool: Pool) -> list[float]:
     """DB against the teacher's pictures of held-out faces."""
-    assert pool.pictures is not None
-    ratios = []
-    for row in range(COMPARED):
-        with torch.no_grad():
-            image = net(torch.from_numpy(pool.latents[row : row + 1].astype(np.float32))).numpy()
-        ratios.append(psnr(image, to_input(np.array(pool.pictures[row : row + 1])).numpy()))
-    return ratios
+    with torch.no_grad():
+        return [ratio_to_teacher(net(held_out_latent(pool, row)), pool, row) for row in range(COMPARED)]
 
 
 def ship(net: ms.Synthesis, pool: Pool, heads: Path, out: Path) -> dict[str, object]:
@@ -82,12 +88,13 @@ def ship(net: ms.Synthesis, pool: Pool, heads: Path, out: Path) -> dict[str, obj
     own = {name: value.numpy().astype(np.float16) for name, value in state.items() if not reads_published(name)}
     net.load_state_dict({**state, **{name: torch.from_numpy(value).float() for name, value in own.items()}})
     full = load_network(1024, heads)
-    reduced = []
+    teacher, reduced = [], []
     for row in track(range(COMPARED), description="Comparing"):
-        w_plus = torch.from_numpy(pool.latents[row : row + 1].astype(np.float32))
+        w_plus = held_out_latent(pool, row)
         with torch.no_grad():
-            reduced.append(psnr(net(w_plus).numpy(), F.avg_pool2d(full(w_plus), 4).numpy()))
-    teacher = held_out_ratios(net, pool)
+            image = net(w_plus)
+            reduced.append(psnr(image.numpy(), F.avg_pool2d(full(w_plus), 4).numpy()))
+        teacher.append(ratio_to_teacher(image, pool, row))
     figures: dict[str, object] = {
         "held_out_faces": COMPARED,
         "psnr_db_teacher": float(np.mean(teacher)),

@@ -225,8 +225,8 @@ def _parser() -> argparse.ArgumentParser:
     option(
         "--quality",
         choices=QUALITIES,
-        help=f"of the default generator at {STUDENT_SIZE} px: full (default), or fast: in about half the time, "
-        "but hair, skin and backdrop plainer",
+        help=f"of the default generator at {STUDENT_SIZE} px: full (default), or fast: in half to two thirds of "
+        "the time, but hair, skin and backdrop plainer",
     )
     add_networks(parser)
     option(

@@ -116,7 +116,7 @@ def run(
         opened.callback(models.close)
         say(f"engine: {_describe(models.generator.engine)}")
         if _could_be_faster(models):
-            say("this processor does not compute in bfloat16: --quality fast draws up to twice as often, plainer")
+            say("this processor does not compute in bfloat16: --quality fast draws half as often again, plainer")
         loaded = time.time()
         if isinstance(source, (DemoSource, StillSource)) and not source.live and _endless(options):
             options = replace(options, seconds=ENDLESS_SECONDS)
