@@ -42,6 +42,7 @@ COMMANDS = {
     "surrogate": Command("export.train_surrogate", "train what tells a latent's looks, for the encoder's feedback"),
     "encoder": Command("export.train_encoder", "train the encoder"),
     "ship": Command("export.ship_encoder", "write the trained encoder as the ONNX graph that is shipped"),
+    "polish": Command("export.polish_encoder", "train the shipped encoder on, by what is drawn of its estimates"),
     "card": Command("export.encoder_card", "write the encoder's model card from an evaluation"),
     "landmarks": Command("export.train_landmarks", "train the regressor of a generated face's landmarks"),
     "directions": Command("export.directions", "find, calibrate and tabulate the directions of change"),

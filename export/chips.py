@@ -1,4 +1,4 @@
-"""Cuts the faces a recogniser reads out of pictures in torch, in batches, so that gradients pass."""
+"""Cuts what a recogniser and a face mesh read out of pictures in torch, in batches, so that gradients pass."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from export.measure import CHIP_FACE, CHIP_POINTS, IDENTITY_CHIP
+from models.face_mesh import EYE_CORNERS
+from models.networks.mesh_detector import SIZE
+
+ROOM = 1.5  # side of the face mesh's square, in sides of the face: MediaPipe's
 
 
 def cut_chips(images: Tensor, landmarks: Tensor) -> Tensor:
@@ -32,3 +36,27 @@ def cut_chips(images: Tensor, landmarks: Tensor) -> Tensor:
     places = grid + seen.mean(1)[:, None, None]
     chips = F.grid_sample(images, 2 * places - 1, padding_mode="zeros", align_corners=False)
     return 127.5 * (chips + 1)
+
+
+def cut_squares(images: Tensor, landmarks: Tensor) -> Tensor:
+    """The squares that MediaPipe's face mesh looks at: around all landmarks, the eyes level.
+
+    Args:
+        images: float32 [N, 3, S, S] in [-1, 1].
+        landmarks: float32 [N, 478, 2], in [0, 1] of the picture.
+
+    Returns:
+        float32 [N, 3, 256, 256] in [0, 1].
+    """
+    points = torch.view_as_complex(landmarks.contiguous())
+    eyes = points[:, EYE_CORNERS[1]] - points[:, EYE_CORNERS[0]]
+    turn = (eyes / eyes.abs())[:, None]
+    level = torch.view_as_real(points * turn.conj())
+    least, most = level.amin(1), level.amax(1)
+    centre = torch.view_as_complex((0.5 * (least + most)).contiguous())[:, None] * turn
+    half = 0.5 * ROOM * (most - least).amax(1, keepdim=True)
+    axis = (torch.arange(SIZE) + 0.5) * (2 / SIZE) - 1
+    square = torch.complex(*torch.broadcast_tensors(axis[None], axis[:, None]))
+    places = torch.view_as_real(centre[..., None] + (half * turn)[..., None] * square)
+    squares = F.grid_sample(images, 2 * places - 1, padding_mode="border", align_corners=False)
+    return 0.5 * (squares + 1)

@@ -38,34 +38,39 @@ face that the estimate would make, and what these miss of the crop's says, with 
 is to change; trained in three steps, used in {feedback_steps} (`models/networks/refined_encoder.py`).
 
 **Data.** The generator's own samples: truncation 0.45 to 1, 40% style mixes, some with every layer leaning to another
-face (`python -m export pool --free`: photographs lie off W), found again by MediaPipe. In the last schedule also 50
-photographs of 25 consenting adults, two in a batch, of which no latents are known. Augmentation: small misalignment,
-light, colour, blur, noise, JPEG, occluding patches.
+face (`python -m export pool --free`: photographs lie off W), found again by MediaPipe. Where estimates are drawn also
+50 photographs of 25 consenting adults, two in a batch, of which no latents are known. Augmentation: small
+misalignment, light, colour, blur, noise, JPEG, occluding patches.
 
 **Recipe.** {steps} steps of batch 32, seed 1; AdamW, cosine from 1e-3, weight average; encoder and feedback
 together. Loss: smooth L1 of standardised W+, plus the distance of what the latents show: the Gauss-Newton metric of
 the picture, linear maps to landmarks and blendshapes and to a face recogniser's embedding
 (`export/latent_metric.py`), and landmarks, thumbnail and embedding as the network tells them that was trained to
-before (`export/train_surrogate.py`: on held-out faces it explains {surrogate}). Then a last schedule of
-{minutes:.0f} minutes on two busy cores, from 3e-4: of six faces of each batch and of the photographs the estimate
-is drawn by the generator, and compared with what was wanted as pictures and by the recogniser
-(`export/likeness.py`).
+before (`export/train_surrogate.py`: on held-out faces it explains {surrogate}). Then {minutes:.0f} minutes on
+two busy cores, from 3e-4, in which of six faces of each batch and of the photographs the estimate was drawn by the
+generator, and compared with what was wanted as pictures and by the recogniser. Last, polished for
+{polished[minutes]:.0f} minutes, {polished[steps]} steps (`export/polish_encoder.py`): 14 of 24 faces and the
+photographs drawn, compared by MediaPipe's face mesh too (`export/likeness.py`); half of the faces not augmented;
+SOAP (ICLR 2025) in place of Adam.
 
 Of the shipped weights in particular: the encoder was trained alone for 10,895 steps, the first 5,288 on 16,959
 faces made with an earlier 256 px head (27 dB), with a cosine of their own and, in the first 2,500, colour
 augmentation two to three times as strong; the others on 37,497 faces of W and up to 4,160 off it, with identity in
 the loss from step 6,000 on, geometry counted twice, and misalignment three times as strong as now. From there on
 the feedback was trained with it, on up to 47,500 faces of W and 12,500 off it; the weights of geometry and
-landmarks are as they are now from step 13,500 on. The last schedule began at step 17,500, with metric and surrogate
-(3,000 steps) made again from 60,000 faces that the recogniser had seen, where it had been 9,216. Other work ran on
-the same cores: the minutes say little.
+landmarks are as they are now from step 13,500 on. The estimates were drawn from step 17,500 on, with metric and
+surrogate (3,000 steps) made again from 60,000 faces that the recogniser had seen, where it had been 9,216; the
+trainer did that itself then. Other work ran on the same cores: the minutes say little. It was polished on 14,488
+faces, a fifth of them off W, with every face augmented until step 200, and until step 450 with less momentum and
+less weight of identity and points against that of the latents.
 
 ```bash
 python -m export pool &
 python -m export surrogate
 python -m export encoder
-python -m export encoder --anew --minutes 60 --rate 3e-4 --drawn 6 --photos DIR --compile
 python -m export ship
+python -m export pool --pictures --folder runs/pictures
+python -m export polish --pool runs/pictures --photos DIR --compile
 python -m export evaluate --photos DIR --out runs/evaluation
 python -m export card --evaluation runs/evaluation
 ```
@@ -139,6 +144,7 @@ def main(argv: list[str] | None = None) -> None:
             steps=encoder["steps"],
             minutes=encoder["minutes"],
             feedback_steps=encoder["feedback_steps"],
+            polished=encoder["polished"],
             surrogate=", ".join(f"{share:.0%} of the {name}" for name, share in encoder["surrogate"].items()),
             engine=measured["engine"],
             table=markdown_table(measured["sets"]),

@@ -57,8 +57,8 @@ class Pool:
 
     @property
     def filled(self) -> int:
-        """How many rows are written."""
-        return int(self.counter.read_text()) if self.counter.exists() else 0
+        """How many rows are written, of those that were there to be filled when the pool was opened."""
+        return min(len(self.images), int(self.counter.read_text())) if self.counter.exists() else 0
 
     def count(self, filled: int) -> None:
         """Says that so many rows are written; a reader beside sees the old number or the new one."""

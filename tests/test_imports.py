@@ -44,7 +44,7 @@ STAGES = (
 )
 LOOP = {"display.screen", *(part for row in ROWS[2:] for part in row)} - {"display"}
 # Installed by the extra `train` alone.
-TRAINING_ONLY = {"torch", "onnx", "sklearn", "dlib", "nncf", "skimage", "skvideo"}
+TRAINING_ONLY = {"torch", "onnx", "sklearn", "dlib", "nncf", "skimage", "skvideo", "tflite"}
 # Libraries whose package has another name.
 PROVIDERS = {
     "cuda": "cuda-bindings",

@@ -1,4 +1,4 @@
-"""What the encoder learns from a drawn picture: the recogniser in torch, its chips, the generator's face region."""
+"""What the encoder learns from a drawn picture: recogniser and face mesh in torch, their chips, the face's region."""
 
 from __future__ import annotations
 
@@ -16,22 +16,25 @@ from models.latent import broadcast, mean_w
 
 pytest.importorskip("dlib", reason="needs the train extra")
 
-from export.chips import cut_chips
+from export.chips import cut_chips, cut_squares
+from export.encoder_batches import read_portraits, trained_on
 from export.face_region import FaceRegion, cut
-from export.likeness import SCALE, Likeness, read_portraits
+from export.likeness import SCALE, Likeness, Unlike, eye_distances
 from export.measure import IDENTITY_CHIP, IdentityMeter, face_chip
-from export.pool import SIZE
-from export.train_encoder import trained_on
+from export.pool import MADE_AT, SIZE
 from export.training_input import to_input
 from models.alignment import crop, to_crop_matrix, to_rgb, transform_points
 from models.landmarker import Landmarker
 from models.networks.face_recogniser import load_recogniser
+from models.networks.mesh_detector import load_mesh_detector
 
 if not all(registry.is_intact(registry.artefacts()[name]) for name in registry.choose(["default", "identity"])):
     pytest.skip("the models are not pulled: ./run.sh pull", allow_module_level=True)
 
 EMBEDDING_TOLERANCE = 1e-5  # of embeddings of length 1.5
 CHIP_TOLERANCE = 0.05  # of dlib's distance, in which two persons are 0.8 apart; it rounds coordinates down
+
+MESH_TOLERANCE = 0.02  # eye distances: MediaPipe looks at a square of its own, which moves its points
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +58,21 @@ def test_the_recogniser_computes_what_dlib_does(face: tuple[U8, F32]) -> None:
     cut_by_us = cut_chips(to_input(image[None]), torch.from_numpy(landmarks)[None])
     assert cut_by_us.shape == (1, 3, *[IDENTITY_CHIP[0]] * 2)
     assert np.linalg.norm(net(cut_by_us)[0].numpy() - dlibs) < CHIP_TOLERANCE
+
+
+def test_the_mesh_lies_where_mediapipe_finds_it(astronaut: U8) -> None:
+    with Landmarker(registry.path("face-landmarker")) as landmarker:
+        known = landmarker.detect(astronaut)[0].landmarks
+    side = astronaut.shape[0]
+    points = torch.from_numpy((known + 0.5) / side).float()[None]
+    squares = cut_squares(to_input(astronaut[None]), points)
+    assert squares.shape == (1, 3, 256, 256) and float(squares.min()) >= 0 and float(squares.max()) <= 1
+    found = load_mesh_detector(registry.path("face-landmarker"))(squares)[0].numpy()
+    matrix, _ = cv2.estimateAffinePartial2D(found, known)
+    off = np.linalg.norm(transform_points(np.asarray(matrix, np.float64), found) - known, axis=1).mean()
+    assert off < MESH_TOLERANCE * side * float(eye_distances(points)[0])
+    with pytest.raises(UserError, match="not MediaPipe's face landmarker"):
+        load_mesh_detector(registry.path("identity"))
 
 
 def test_chips_follow_the_landmarks(face: tuple[U8, F32]) -> None:
@@ -81,20 +99,20 @@ def test_a_face_is_like_itself_and_the_gradient_leads_to_it() -> None:
     w = zoo.load_mapping().map(rng.standard_normal((1, 512)).astype(np.float32))
     truth = torch.from_numpy(broadcast(mean_w() + 0.7 * (w - mean_w())))
     with torch.no_grad():
-        wanted = likeness.draw(truth)
+        wanted = likeness.region(truth).float()
     picture = to_rgb(zoo.load_generator(256).synthesize(truth.numpy()))
     with Landmarker(registry.path("face-landmarker")) as landmarker:
         landmarks = torch.from_numpy((landmarker.detect(picture)[0].landmarks + 0.5) / 256).float()[None]
-    assert max(float(part) for part in likeness(truth, wanted, landmarks)) < 1e-4
+    assert max(float(part) for part in likeness(truth, wanted, landmarks)) < 0.05  # bfloat16, where there is
     estimate = torch.from_numpy(broadcast(mean_w()[None])).requires_grad_()
-    identity, pixels = likeness(estimate, wanted, landmarks)
-    assert float(identity.detach()) > 0.1 and float(pixels.detach()) > 0.3
-    for part in (identity, pixels):
-        (gradient,) = torch.autograd.grad(part, estimate, retain_graph=True)
-        step = gradient / gradient.norm()
+    unlike = likeness(estimate, wanted, landmarks)
+    assert all(float(part.detach()) > least for part, least in zip(unlike, (0.4, 0.3, 0.02), strict=True))
+    for name in Unlike._fields:
+        part = getattr(unlike, name)
+        (gradient,) = torch.autograd.grad(part.sum(), estimate, retain_graph=True)
         with torch.no_grad():
-            nearer = likeness(estimate - 0.5 * step, wanted, landmarks)
-        assert float(nearer[0] if part is identity else nearer[1]) < float(part.detach())
+            nearer = likeness(estimate - 0.5 * gradient / gradient.norm(), wanted, landmarks)
+        assert float(getattr(nearer, name)) < float(part.detach())
 
 
 def test_half_of_the_people_are_kept_for_measuring() -> None:
@@ -109,4 +127,4 @@ def test_photographs_without_a_face_teach_nothing(tmp_path: Path) -> None:
 
 
 def test_the_region_has_the_scale_of_the_pool() -> None:
-    assert cut(torch.zeros(1, 3, SIZE, SIZE), SCALE).shape == (1, 3, 104, 104)
+    assert cut(torch.zeros(1, 3, MADE_AT, MADE_AT), SCALE).shape == (1, 3, 208, 208)
