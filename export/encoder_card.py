@@ -69,7 +69,8 @@ python -m export pool &
 python -m export surrogate
 python -m export encoder
 python -m export ship
-python -m export pool --pictures --folder runs/pictures
+python -m export pool --pictures --count 12000 --folder runs/pictures
+python -m export pool --pictures --count 15000 --free --folder runs/pictures
 python -m export polish --pool runs/pictures --photos DIR --compile
 python -m export evaluate --photos DIR --out runs/evaluation
 python -m export card --evaluation runs/evaluation
