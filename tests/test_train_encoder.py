@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 
-from models import latent, registry
-from models.arrays import U8
+from models import latent
 
 pytest.importorskip("dlib", reason="needs the train extra")
 
@@ -19,9 +17,6 @@ from export.train_encoder import main
 from export.train_surrogate import FILE
 from export.training_input import HELD_OUT
 from models.networks.surrogate import empty_surrogate
-
-if not all(registry.is_intact(registry.artefacts()[name]) for name in registry.choose(["default", "identity"])):
-    pytest.skip("the models are not pulled: ./run.sh pull", allow_module_level=True)
 
 FACES = 8
 
@@ -44,14 +39,8 @@ def run(tmp_path: Path) -> list[str]:
     return ["--pool", str(tmp_path / "pool"), "--run", str(folder), "--batch", "2", "--threads", "1"]
 
 
-def test_it_learns_from_latents_from_drawn_faces_and_from_photographs(
-    run: list[str], tmp_path: Path, astronaut: U8
-) -> None:
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    cv2.imwrite(str(photos / "me_neutral.png"), astronaut[..., ::-1])
-    drawn = ["--drawn", "1", "--photos", str(photos), "--portraits", "1"]
-    main([*run, *drawn, "--minutes", "0.001"])  # one step: it is longer than that
+def test_it_learns_and_goes_on(run: list[str], tmp_path: Path) -> None:
+    main([*run, "--minutes", "0.001"])  # one step: it is longer than that
     first = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
     assert first["step"] == 1 and first["spent"] > 0.06
     main([*run, "--minutes", "0.001"])

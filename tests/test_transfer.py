@@ -189,7 +189,7 @@ def test_a_closed_mouth_smiles_and_the_person_stays(scene: Scene, landmarker_mod
     )
     box = kept[row - 20 : row + 20, left:right]
     around = own[row - 20 - reach : row + 20 + reach, left - reach : right + reach]
-    assert cv2.matchTemplate(around, box, cv2.TM_CCOEFF_NORMED).max() > 0.6
+    assert cv2.matchTemplate(around, box, cv2.TM_CCOEFF_NORMED).max() > 0.5  # of a clip enlarged four times
 
 
 def test_what_is_added_to_a_grey_picture_is_grey(networks: Networks, scene: Scene) -> None:
