@@ -31,7 +31,7 @@ from export.evaluate import photo_paths
 from export.face_region import cut
 from export.likeness import SCALE, Likeness, Unlike
 from export.pool import Pool, open_pool
-from export.schedule import add_to_average, rate_share
+from export.schedule import add_to_average, rate_share, size_of
 from export.ship_encoder import export_encoder
 from export.shipped_networks import read_encoder
 from export.training_input import HELD_OUT, to_input
@@ -44,7 +44,6 @@ AVERAGE = 0.98  # decay of the weight average
 LATENT = 1.0  # weight of the smooth L1 of standardised W+
 DRAWN = {"identity": 8.0, "picture": 0.5, "points": 60.0}  # weights of what the generator draws, by `Unlike`
 CLEAN = 0.5  # of the faces are seen as they are: a good camera's are nearly so
-LEAST_SIZE = 1e-3  # of a parameter's values, that a step is measured by
 WARM = 30  # steps until the rate is whole
 COMPARED = 64  # held-out faces
 EVERY = 50  # steps between two looks at them, and checkpoints
@@ -114,7 +113,7 @@ def main(argv: list[str] | None = None) -> None:
     average = copy.deepcopy(net).requires_grad_(False)
     learned = [p for p in net.parameters() if p.requires_grad]
     optimizer = SOAP(
-        [{"params": [p], "share": max(LEAST_SIZE, float(p.detach().square().mean().sqrt()))} for p in learned],
+        [{"params": [parameter], "share": size_of(parameter)} for parameter in learned],
         betas=(0.975, 0.995),  # the gradient of a few faces is mostly noise
         weight_decay=0.0,
         precondition_frequency=10,  # steps between two looks for the directions that a step is measured in
@@ -129,10 +128,10 @@ def main(argv: list[str] | None = None) -> None:
         step, spent = saved["step"], saved["spent"]
     elif args.ship:
         raise UserError(f"no checkpoint {last}; polish first, without --ship")
-
     if args.ship:
         ship(average, pool, args.out, step, spent)
         return
+
     portraits = read_portraits(trained_on(photo_paths(args.photos))) if args.photos else None
     mixture = Mixture(args.batch, args.drawn, args.portraits if portraits else 0, CLEAN)
     likeness = Likeness(args.heads)

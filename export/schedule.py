@@ -1,11 +1,13 @@
-"""What every trainer does from step to step: the rate's rise and fall, and the mean of the weights it ships."""
+"""What trainers share from step to step: the rate's rise and fall, what it is measured in, the mean they ship."""
 
 from __future__ import annotations
 
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+LEAST_SIZE = 1e-3  # of a parameter's values, that a step is measured by
 
 
 def rate_share(step: int, warm: int, done: float, least: float = 0.0) -> float:
@@ -19,6 +21,11 @@ def rate_share(step: int, warm: int, done: float, least: float = 0.0) -> float:
     """
     cosine = 0.5 * (1 + math.cos(math.pi * done))
     return min(1.0, (step + 1) / warm) * (least + (1 - least) * cosine)
+
+
+def size_of(parameter: Tensor) -> float:
+    """Root mean square of a parameter's values, the unit of its steps: parameters differ by orders of magnitude."""
+    return max(LEAST_SIZE, float(parameter.detach().square().mean().sqrt()))
 
 
 def add_to_average(average: nn.Module, net: nn.Module, step: int, decay: float) -> None:

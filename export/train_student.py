@@ -30,7 +30,7 @@ from export.checkpoint import append_row, save_checkpoint
 from export.narrow_draw import from_narrowed, up_to_narrowed
 from export.pool import Pool, open_pool
 from export.prune import pruned
-from export.schedule import add_to_average, rate_share
+from export.schedule import add_to_average, rate_share, size_of
 from export.to_onnx import load_network
 from export.train_heads import clipped_error, psnr
 from export.training_input import HELD_OUT, to_input
@@ -43,7 +43,6 @@ START_FACES = 40  # that the start is chosen and refitted on
 AVERAGE = 0.999  # decay of the weight average
 EDGES = 0.5  # weight of the error's steps from pixel to pixel: what is drawn soft has large ones
 STYLE_SHARE = 0.1  # of the step's length, for what reads styles: a sum over hundreds of numbers of order one
-LEAST_SIZE = 1e-3  # of a parameter's values, that a step is measured by
 CLIPPED = 1.0  # length of the gradient
 COMPARED = 32  # held-out faces
 EVERY = 500  # steps between two looks at them
@@ -60,9 +59,8 @@ def loss_of(image: Tensor, wanted: Tensor) -> Tensor:
 
 
 def step_share(name: str, parameter: Tensor) -> float:
-    """How long a parameter's steps are: the published weights differ in size by orders of magnitude."""
-    size = max(LEAST_SIZE, float(parameter.detach().square().mean().sqrt()))
-    return size * (STYLE_SHARE if ".affine." in name or "style_bias" in name else 1.0)
+    """How long a parameter's steps are."""
+    return size_of(parameter) * (STYLE_SHARE if ".affine." in name or "style_bias" in name else 1.0)
 
 
 def held_out_latent(pool: Pool, row: int) -> Tensor:
