@@ -7,14 +7,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from models import registry, zoo
 from models.arrays import F32, U8
 from models.errors import UserError
 from models.latent import broadcast, mean_w
 
+pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("dlib", reason="needs the train extra")
+
+import torch
 
 from export.chips import cut_chips, cut_squares
 from export.encoder_batches import read_portraits, trained_on

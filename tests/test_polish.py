@@ -8,15 +8,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from models import latent, registry, zoo
 from models.arrays import F32, U8
 from models.errors import UserError
 from models.runtime import load_engine
 
+pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("dlib", reason="needs the train extra")
 pytest.importorskip("onnx", reason="needs the train extra")
+
+import torch
 
 from export import ship_encoder
 from export.polish_encoder import main

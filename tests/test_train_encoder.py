@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from models import latent
 
+pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("dlib", reason="needs the train extra")
+
+import torch
 
 from export.pool import open_pool
 from export.train_encoder import main
