@@ -49,9 +49,9 @@ the picture, linear maps to landmarks and blendshapes and to a face recogniser's
 before (`export/train_surrogate.py`: on held-out faces it explains {surrogate}). Then {minutes:.0f} minutes on
 two busy cores, from 3e-4, in which of six faces of each batch and of the photographs the estimate was drawn by the
 generator, and compared with what was wanted as pictures and by the recogniser. Last, polished for
-{polished[minutes]:.0f} minutes, {polished[steps]} steps (`export/polish_encoder.py`): 14 of 24 faces and the
-photographs drawn, compared by MediaPipe's face mesh too (`export/likeness.py`); half of the faces not augmented;
-SOAP (ICLR 2025) in place of Adam.
+{polished}
+on faces of which a fifth are off W (`export/polish_encoder.py`): 14 of 24 and the photographs drawn, compared by
+MediaPipe's face mesh too (`export/likeness.py`); half of the faces not augmented; SOAP (ICLR 2025) in place of Adam.
 
 Of the shipped weights in particular: the encoder was trained alone for 10,895 steps, the first 5,288 on 16,959
 faces made with an earlier 256 px head (27 dB), with a cosine of their own and, in the first 2,500, colour
@@ -60,17 +60,17 @@ the loss from step 6,000 on, geometry counted twice, and misalignment three time
 the feedback was trained with it, on up to 47,500 faces of W and 12,500 off it; the weights of geometry and
 landmarks are as they are now from step 13,500 on. The estimates were drawn from step 17,500 on, with metric and
 surrogate (3,000 steps) made again from 60,000 faces that the recogniser had seen, where it had been 9,216; the
-trainer did that itself then. Other work ran on the same cores: the minutes say little. It was polished on 14,488
-faces, a fifth of them off W, with every face augmented until step 200, and until step 450 with less momentum and
-less weight of identity and points against that of the latents.
+trainer did that itself then. Other work ran on the same cores: the minutes say little. When it was first polished,
+every face was augmented until step 200, and until step 450 there was less momentum and less weight of identity and
+points against that of the latents; it came to know the faces of that pool, and the next polish was on new ones.
 
 ```bash
 python -m export pool &
 python -m export surrogate
 python -m export encoder
 python -m export ship
-python -m export pool --pictures --count 12000 --folder runs/pictures
-python -m export pool --pictures --count 15000 --free --folder runs/pictures
+python -m export pool --pictures --seed 2 --count 18000 --folder runs/pictures
+python -m export pool --pictures --seed 2 --count 22500 --free --folder runs/pictures
 python -m export polish --pool runs/pictures --photos DIR --compile
 python -m export evaluate --photos DIR --out runs/evaluation
 python -m export card --evaluation runs/evaluation
@@ -145,7 +145,10 @@ def main(argv: list[str] | None = None) -> None:
             steps=encoder["steps"],
             minutes=encoder["minutes"],
             feedback_steps=encoder["feedback_steps"],
-            polished=encoder["polished"],
+            polished=", then ".join(
+                "{minutes:.0f} minutes ({steps:,} steps, {faces:,} faces)".format(**run)
+                for run in encoder["polished"]
+            ),
             surrogate=", ".join(f"{share:.0%} of the {name}" for name, share in encoder["surrogate"].items()),
             engine=measured["engine"],
             table=markdown_table(measured["sets"]),

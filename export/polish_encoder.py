@@ -17,6 +17,7 @@ import json
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -70,13 +71,20 @@ def held_out_scores(net: FoldedEncoder, likeness: Likeness, pool: Pool) -> dict[
     return {f"held_out_{name}": value for name, value in zip(Unlike._fields, medians, strict=True)}
 
 
-def ship(net: FoldedEncoder, pool: Pool, out: Path, steps: int, seconds: float) -> None:
-    """Writes the graph, and beside it the figures of its training."""
-    polished = {"steps": steps, "minutes": round(seconds / 60, 1)}
+def figures_of(graph: Path) -> dict[str, object]:
+    """What is known of an encoder's training; nothing, where no such file is beside it."""
+    path = graph.with_suffix(".json")
+    return cast(dict[str, object], json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+
+def ship(net: FoldedEncoder, pool: Pool, out: Path, before: dict[str, object], run: dict[str, float]) -> None:
+    """Writes the graph, and beside it the figures of its training: those from `before` this run, and the run's."""
     path = out.with_suffix(".json")
-    figures = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    polished = [*cast(list[object], before.get("polished", [])), run]
     errors = export_encoder(net, pool, out)
-    figures |= {"polished": polished, "float16_error_in_standard_deviations": errors, "sha256": sha256(out)}
+    figures = before | {
+        "polished": polished, "float16_error_in_standard_deviations": errors, "sha256": sha256(out),
+    }  # fmt: skip
     path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(figures))
 
@@ -120,16 +128,22 @@ def main(argv: list[str] | None = None) -> None:
         max_precondition_dim=1024,  # a latent has 9,216 numbers: too many to look for theirs
     )
     step, spent, last = 0, 0.0, args.run / "last.pt"
+    before = figures_of(args.start)
     if last.exists():
         saved = torch.load(last, weights_only=True)
         net.load_state_dict(saved["net"])
         average.load_state_dict(saved["average"])
         optimizer.load_state_dict(saved["optimizer"])
-        step, spent = saved["step"], saved["spent"]
+        step, spent, before = saved["step"], saved["spent"], saved["before"]
     elif args.ship:
         raise UserError(f"no checkpoint {last}; polish first, without --ship")
+
+    def write() -> None:
+        run = {"steps": step, "minutes": round(spent / 60, 1), "faces": pool.filled - HELD_OUT}
+        ship(average, pool, args.out, before, run)
+
     if args.ship:
-        ship(average, pool, args.out, step, spent)
+        write()
         return
 
     portraits = read_portraits(trained_on(photo_paths(args.photos))) if args.photos else None
@@ -143,7 +157,7 @@ def main(argv: list[str] | None = None) -> None:
 
     def save() -> None:
         state = {"net": net.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(),
-                 "step": step, "spent": spent}  # fmt: skip
+                 "step": step, "spent": spent, "before": before}  # fmt: skip
         save_checkpoint(last, state)
 
     budget, running = args.minutes * 60, dict[str, float]()
@@ -182,7 +196,7 @@ def main(argv: list[str] | None = None) -> None:
                 append_row(args.run / "log.csv", row)
                 progress.console.print({name: round(value, 4) for name, value in row.items()})
                 save()
-    ship(average, pool, args.out, step, spent)
+    write()
 
 
 if __name__ == "__main__":

@@ -122,6 +122,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--heads", type=Path, default=zoo.SHIPPED / "heads")
     parser.add_argument("--pictures", action="store_true", help="keep whole pictures, which the student learns from")
     parser.add_argument("--free", action="store_true", help="fill the rest with faces off W, as photographs are")
+    parser.add_argument("--seed", type=int, default=1, help="another one makes other faces: of use in a new --folder")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
@@ -134,7 +135,7 @@ def main(argv: list[str] | None = None) -> None:
         task = progress.add_task("Faces", total=args.count, completed=row)
         while row < args.count:
             # The seed of a chunk is the row it starts at: a continued run makes the faces of an unbroken one.
-            rng = np.random.default_rng([1, row])
+            rng = np.random.default_rng([args.seed, row])
             latents = sample(rng, CHUNK, lambda z: z_to_w(torch.from_numpy(z)).numpy(), latent.mean_w())
             for w_plus in latents:
                 rgb = to_rgb(np.array(request.infer([w_plus[None]])[0]))
