@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 
@@ -98,8 +99,10 @@ def test_the_reported_latency_is_that_of_the_pixels(clock: Clock, mode: str) -> 
     assert report.frames.without_face < report.frames.shown / 2
     # The stamp and the pixels are of the same moment: no frame is shown under a younger one's name.
     assert not any(clock.stamp_errors)
+    # What is reported ends when the sink returns, which may have to wait for a turn among the threads.
+    turn = 1000 * sys.getswitchinterval()
     told = report.milliseconds["capture_to_sink"]
     for reported, percent in ((told.p50, 50), (told.p95, 95)):
         seen = float(np.percentile(ages, percent))
-        assert reported == pytest.approx(seen, rel=0.1, abs=3.0)
+        assert reported == pytest.approx(seen, rel=0.1, abs=3.0 + turn)
     assert (report.updates > 0) == (mode == "transfer")
