@@ -103,7 +103,7 @@ def main(argv: list[str] | None = None) -> None:
         "--compile", action="store_true", help="needs a C++ compiler and minutes to start; then faster"
     )
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--pool", type=Path, default=Path("runs/pool"), help="filled with --pictures")
+    parser.add_argument("--pool", type=Path, default=Path("runs/pool"), help="filled with --pictures, a new --seed")
     parser.add_argument("--heads", type=Path, default=zoo.SHIPPED / "heads")
     parser.add_argument("--run", type=Path, default=Path("runs/polish"))
     parser.add_argument("--from", dest="start", type=Path, default=zoo.SHIPPED / "encoder.onnx", help="the encoder")
