@@ -26,14 +26,16 @@ def cut_chips(images: Tensor, landmarks: Tensor) -> Tensor:
     size, padding = IDENTITY_CHIP
     in_chip = (torch.from_numpy(CHIP_FACE).float() + padding) / (2 * padding + 1) * size
     centre, seen = in_chip.mean(0), landmarks[:, list(CHIP_POINTS)]
-    # The similarity nearest in least squares, its rotation and scale as one complex number.
-    chip = torch.view_as_complex((in_chip - centre).contiguous())
-    face = torch.view_as_complex((seen - seen.mean(1, keepdim=True)).contiguous())
-    turn = (face * chip.conj()).sum(1) / (chip * chip.conj()).sum()
+    # The similarity nearest in least squares: its scale times the cosine and the sine of its angle. Real numbers,
+    # since ONNX has no complex ones.
+    chip, mean = in_chip - centre, seen.mean(1, keepdim=True)
+    face, square = seen - mean, chip.square().sum()
+    cosine = (face * chip).sum((1, 2)) / square
+    sine = (face[..., 1] * chip[:, 0] - face[..., 0] * chip[:, 1]).sum(1) / square
     axis = torch.linspace(1, size - 1, size)  # where dlib's rounding puts the centres of a chip's pixels
-    x, y = axis - centre[0], axis - centre[1]
-    grid = torch.view_as_real(turn[:, None, None] * torch.complex(*torch.broadcast_tensors(x[None], y[:, None])))
-    places = grid + seen.mean(1)[:, None, None]
+    y, x = torch.meshgrid(axis - centre[1], axis - centre[0], indexing="ij")
+    cosine, sine = cosine[:, None, None], sine[:, None, None]
+    places = torch.stack([cosine * x - sine * y, sine * x + cosine * y], -1) + mean[:, :, None]
     chips = F.grid_sample(images, 2 * places - 1, padding_mode="zeros", align_corners=False)
     return 127.5 * (chips + 1)
 

@@ -20,7 +20,7 @@ ROWS = ("identity", "landmarks", "psnr", "face_l1", "smile", "mouth_open", "eyes
 CARD = """# Model card: the encoder
 
 Aligned crop of a face, 128 px, and MediaPipe's 478 landmarks in it -> W+ [18, 512], in one forward pass.
-`encoder.onnx`: {parameters:.1f} million parameters, weights stored in float16, computed in float32.
+`encoder.onnx`: {parameters:.1f} million parameters of its own, stored in float16, computed in float32.
 
 | input | shape | range |
 |---|---|---|
@@ -37,6 +37,11 @@ lead to one base w and an offset per layer (after e4e), from the mean latent. Th
 face that the estimate would make, and what these miss of the crop's says, with what the encoder saw, how the latent
 is to change; trained in three steps, used in {feedback_steps} (`models/networks/refined_encoder.py`).
 
+And it is told who it sees: what dlib's face recogniser (a ResNet of 29 layers, CC0) makes of the crop, 128 numbers,
+is added to where crop and landmarks meet, to what the feedback reads and, by a matrix, to the latent
+(`models/networks/recognising_encoder.py`). The recogniser is a part of the graph, but its 5.6 million weights are
+not: the graph points into dlib's file.
+
 **Data.** The generator's own samples: truncation 0.45 to 1, 40% style mixes, some with every layer leaning to another
 face (`python -m export pool --free`: photographs lie off W), found again by MediaPipe. Where estimates are drawn also
 50 photographs of 25 consenting adults, two in a batch, of which no latents are known. Augmentation: small
@@ -52,6 +57,8 @@ generator, and compared with what was wanted as pictures and by the recogniser. 
 {polished}
 on faces of which a fifth are off W (`export/polish_encoder.py`): 14 of 24 and the photographs drawn, compared by
 MediaPipe's face mesh too (`export/likeness.py`); half of the faces not augmented; SOAP (ICLR 2025) in place of Adam.
+In the last of these runs it began to read the recogniser's embedding, by a ridge regression of what it missed of the
+latents of 8,192 faces (`export/recognition.py`).
 
 Of the shipped weights in particular: the encoder was trained alone for 10,895 steps, the first 5,288 on 16,959
 faces made with an earlier 256 px head (27 dB), with a cosine of their own and, in the first 2,500, colour
@@ -79,7 +86,7 @@ python -m export card --evaluation runs/evaluation
 **Measured** on {engine}. Medians over faces, the worst tenth beginning at the number in brackets; bias is the mean
 of reconstruction minus input. Generated faces are held out by seed; the photographs are of 25 other consenting
 adults, neutral and smiling, none of whom was trained on, and are not part of this project. The identity distance is
-by the recogniser that was learned from, dlib's: another one will see less of what was gained.
+by the recogniser that the encoder is told by and was learned from, dlib's: another one sees less of what was gained.
 
 {table}
 

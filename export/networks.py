@@ -18,7 +18,7 @@ from export.checkpoints.psp import EncoderCheckpoint, load_encoder, read_encoder
 from export.fresh_inputs import crops, inputs_of_artefact, mixed, normal, w_statistics
 from export.sampling import sample_w_plus
 from export.to_onnx import load_network
-from export.trace import Feeds, graph_reference, module_reference, traced, widened
+from export.trace import Feeds, folded, graph_reference, module_reference, traced
 from models import artefact, ir, latent, registry, zoo
 from models.arrays import F32
 from models.errors import UserError
@@ -199,8 +199,8 @@ def default_networks(size: int) -> list[Network]:
 
 def default_encoder() -> Network:
     """The default encoder; its graph is what is shipped of it, so that is what others are compared with."""
-    file = zoo.SHIPPED / "encoder.onnx"
-    graph = onnx.load(file)
+    file, beside = zoo.ENCODER, zoo.encoder_graph()
+    graph = onnx.load(beside)
     inputs = {
         port.name: tuple(d.dim_value for d in list(port.type.tensor_type.shape.dim)[1:]) for port in graph.graph.input
     }
@@ -210,8 +210,8 @@ def default_encoder() -> Network:
         size,
         *(latent.LAYERS, latent.STYLE_DIM),
         inputs,
-        lambda: widened(graph),
-        graph_reference(file),
+        lambda: folded(graph),
+        graph_reference(beside),
         lambda rng, count: crops(rng, count, size, landmarks="landmarks" in inputs),
         Source(file.name, sha256(file)),
     )

@@ -32,8 +32,9 @@ from export.evaluate import photo_paths
 from export.face_region import cut
 from export.likeness import SCALE, Likeness, Unlike
 from export.pool import Pool, open_pool
+from export.recognition import begin_to_recognise
 from export.schedule import add_to_average, rate_share, size_of
-from export.ship_encoder import export_encoder
+from export.ship_encoder import count_parameters, export_encoder
 from export.shipped_networks import read_encoder
 from export.training_input import HELD_OUT, to_input
 from models import zoo
@@ -83,7 +84,8 @@ def ship(net: FoldedEncoder, pool: Pool, out: Path, before: dict[str, object], r
     polished = [*cast(list[object], before.get("polished", [])), run]
     errors = export_encoder(net, pool, out)
     figures = before | {
-        "polished": polished, "float16_error_in_standard_deviations": errors, "sha256": sha256(out),
+        "parameters": count_parameters(out), "polished": polished, "float16_error_in_standard_deviations": errors,
+        "sha256": sha256(out),
     }  # fmt: skip
     path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(figures))
@@ -106,8 +108,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--pool", type=Path, default=Path("runs/pool"), help="filled with --pictures, a new --seed")
     parser.add_argument("--heads", type=Path, default=zoo.SHIPPED / "heads")
     parser.add_argument("--run", type=Path, default=Path("runs/polish"))
-    parser.add_argument("--from", dest="start", type=Path, default=zoo.SHIPPED / "encoder.onnx", help="the encoder")
-    parser.add_argument("--out", type=Path, default=zoo.SHIPPED / "encoder.onnx")
+    parser.add_argument("--from", dest="start", type=Path, default=zoo.ENCODER, help="the encoder")
+    parser.add_argument("--out", type=Path, default=zoo.ENCODER)
     args = parser.parse_args(argv)
     if not 0 <= args.drawn <= args.batch:
         raise UserError(f"--drawn {args.drawn}: give a number from 0 to that of --batch, {args.batch}")
@@ -117,7 +119,11 @@ def main(argv: list[str] | None = None) -> None:
     pool = open_pool(args.pool)
     if pool.pictures is None or pool.filled <= HELD_OUT:
         raise UserError(f"the pool in {args.pool} has too few whole pictures; python -m export pool --pictures")
-    net = read_encoder(args.start).to(memory_format=torch.channels_last)
+    net, last = read_encoder(args.start).to(memory_format=torch.channels_last), args.run / "last.pt"
+    if args.ship and not last.exists():
+        raise UserError(f"no checkpoint {last}; polish first, without --ship")
+    if not last.exists() and not net.to_latent.weight.any():
+        begin_to_recognise(net, pool)
     average = copy.deepcopy(net).requires_grad_(False)
     learned = [p for p in net.parameters() if p.requires_grad]
     optimizer = SOAP(
@@ -127,7 +133,7 @@ def main(argv: list[str] | None = None) -> None:
         precondition_frequency=10,  # steps between two looks for the directions that a step is measured in
         max_precondition_dim=1024,  # a latent has 9,216 numbers: too many to look for theirs
     )
-    step, spent, last = 0, 0.0, args.run / "last.pt"
+    step, spent = 0, 0.0
     before = figures_of(args.start)
     if last.exists():
         saved = torch.load(last, weights_only=True)
@@ -135,8 +141,6 @@ def main(argv: list[str] | None = None) -> None:
         average.load_state_dict(saved["average"])
         optimizer.load_state_dict(saved["optimizer"])
         step, spent, before = saved["step"], saved["spent"], saved["before"]
-    elif args.ship:
-        raise UserError(f"no checkpoint {last}; polish first, without --ship")
 
     def write() -> None:
         run = {"steps": step, "minutes": round(spent / 60, 1), "faces": pool.filled - HELD_OUT}

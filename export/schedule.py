@@ -24,7 +24,12 @@ def rate_share(step: int, warm: int, done: float, least: float = 0.0) -> float:
 
 
 def size_of(parameter: Tensor) -> float:
-    """Root mean square of a parameter's values, the unit of its steps: parameters differ by orders of magnitude."""
+    """Root mean square of a parameter's values, the unit of its steps: parameters differ by orders of magnitude.
+
+    Of a matrix [outputs, inputs] that begins at zero it is what PyTorch would have begun with.
+    """
+    if parameter.ndim > 1 and not parameter.detach().any():
+        return float((3 * parameter[0].numel()) ** -0.5)
     return max(LEAST_SIZE, float(parameter.detach().square().mean().sqrt()))
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +20,14 @@ from onnx import numpy_helper
 from torch import nn
 
 from export.pool import Pool, open_pool
+from export.recognition import refer_to_weights
 from export.train_surrogate import FILE as SURROGATE
 from export.training_input import to_input
-from models import zoo
+from models import registry, zoo
 from models.errors import UserError
 from models.files import sha256
 from models.networks.encoder import Encoder
+from models.networks.recognising_encoder import RecognisingEncoder
 from models.networks.refined_encoder import FoldedEncoder, RefinedEncoder
 from models.networks.surrogate import empty_surrogate
 from models.runtime import load_engine
@@ -53,7 +57,13 @@ def store_in_float16(graph: onnx.ModelProto) -> None:
 
 
 def export_graph(
-    net: nn.Module, examples: dict[str, torch.Tensor], output: str, path: Path, *, tolerance: float
+    net: nn.Module,
+    examples: dict[str, torch.Tensor],
+    output: str,
+    path: Path,
+    *,
+    tolerance: float,
+    recogniser: str | None = None,
 ) -> dict[str, float]:
     """Writes a network as ONNX with a free batch size, if both engines compute what PyTorch does.
 
@@ -63,6 +73,7 @@ def export_graph(
         output: name of its one output.
         path: the file; replaced only by a graph that is right.
         tolerance: maximum absolute error, that of the halved weights included.
+        recogniser: name of the network's module whose weights stay in dlib's file; None = there is none.
 
     Returns:
         The maximum absolute error by engine, on the examples.
@@ -82,23 +93,33 @@ def export_graph(
         opset_version=OPSET,
     )
     graph = onnx.load_from_string(buffer.getvalue())
+    if recogniser is not None:
+        refer_to_weights(graph, recogniser)
     store_in_float16(graph)
-    onnx.checker.check_model(graph)
-    temporary = path.with_suffix(".partial.onnx")
-    onnx.save(graph, temporary)
     feeds = {name: values.numpy() for name, values in examples.items()}
     count = len(next(iter(feeds.values())))
     with torch.no_grad():
         expected = net(*examples.values()).numpy()
     errors = {}
-    for engine in ("openvino", "onnxruntime"):
-        got = load_engine(temporary, engine, "float32", batch=count)(feeds)[output]
-        errors[engine] = float(np.abs(got - expected).max())
-    if max(errors.values()) > tolerance:
-        temporary.unlink()
-        raise UserError(f"{path.name} would differ from PyTorch by {errors}; not written")
-    temporary.replace(path)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as work:
+        temporary = Path(work) / path.name
+        onnx.save(graph, temporary)
+        if recogniser is not None:
+            shutil.copy(registry.path("identity"), work)
+        onnx.checker.check_model(temporary)
+        for engine in ("openvino", "onnxruntime"):
+            got = load_engine(temporary, engine, "float32", batch=count)(feeds)[output]
+            errors[engine] = float(np.abs(got - expected).max())
+        if max(errors.values()) > tolerance:
+            raise UserError(f"{path.name} would differ from PyTorch by {errors}; not written")
+        temporary.replace(path)
     return errors
+
+
+def count_parameters(path: Path) -> int:
+    """How many numbers a graph holds; those in other files do not count."""
+    stored = onnx.load(path, load_external_data=False).graph.initializer
+    return sum(int(np.prod(one.dims)) for one in stored if one.data_location != onnx.TensorProto.EXTERNAL)
 
 
 def export_encoder(net: FoldedEncoder, pool: Pool, path: Path) -> dict[str, float]:
@@ -112,7 +133,8 @@ def export_encoder(net: FoldedEncoder, pool: Pool, path: Path) -> dict[str, floa
         "landmarks": torch.from_numpy(np.array(pool.landmarks[:EXAMPLES])),
     }
     least = float(net.encoder.std_w.min())
-    errors = export_graph(net, examples, "w_plus", path, tolerance=TOLERANCE * least)
+    recogniser = "recognise" if isinstance(net, RecognisingEncoder) else None
+    errors = export_graph(net, examples, "w_plus", path, tolerance=TOLERANCE * least, recogniser=recogniser)
     return {name: error / least for name, error in errors.items()}
 
 
@@ -121,7 +143,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m export ship", description=__doc__)
     parser.add_argument("--run", type=Path, default=Path("runs/encoder"), help="folder of the training run")
     parser.add_argument("--pool", type=Path, default=Path("runs/pool"))
-    parser.add_argument("--out", type=Path, default=zoo.SHIPPED / "encoder.onnx")
+    parser.add_argument("--out", type=Path, default=zoo.ENCODER)
     args = parser.parse_args(argv)
     checkpoint = args.run / "last.pt"
     if not checkpoint.exists():
@@ -139,7 +161,7 @@ def main(argv: list[str] | None = None) -> None:
         "minutes": round(saved["spent"] / 60, 1),
         "feedback_steps": STEPS,
         "surrogate": json.loads((args.run / SURROGATE).with_suffix(".json").read_text())["explained"],
-        "parameters": sum(int(np.prod(i.dims)) for i in onnx.load(args.out).graph.initializer),
+        "parameters": count_parameters(args.out),
         "float16_error_in_standard_deviations": errors,
         "sha256": sha256(args.out),
     }

@@ -11,17 +11,26 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from export.recognition import Recognition
 from models.errors import UserError
 from models.networks.encoder import STYLE_DIM, Encoder
-from models.networks.refined_encoder import FoldedEncoder, RefinedEncoder
+from models.networks.recognising_encoder import RecognisingEncoder
+from models.networks.refined_encoder import RefinedEncoder
 from models.networks.surrogate import empty_surrogate
 
-# Of the surrogate, what only its training reads and what folding multiplied into other layers.
-FOLDED_AWAY = ("surrogate.linear.", "surrogate.curved.0.", "surrogate.shares")
+# Of the surrogate, what only its training reads and what folding multiplied into other layers; and what is not ours.
+FOLDED_AWAY = ("surrogate.linear.", "surrogate.curved.0.", "surrogate.shares", "recognise.")
+# What an encoder lacks that reads no embedding.
+EMBEDDED = [
+    "embedding_mean", "embedding_std", "to_trunk.weight", "to_trunk.bias", "to_feedback.weight", "to_feedback.bias",
+    "to_latent.weight", "to_latent.bias",
+]  # fmt: skip
 
 
-def read_encoder(path: Path) -> FoldedEncoder:
+def read_encoder(path: Path) -> RecognisingEncoder:
     """The encoder of `export.ship_encoder`'s graph: folded, its batch norms part of the convolutions.
+
+    Written by `python -m export ship` it reads nothing of a recogniser's embedding yet.
 
     What was folded stays so: learned from here, what the feedback keeps between its steps is a memory of its own, no
     longer tied to the latent by the surrogate's first layer.
@@ -29,17 +38,21 @@ def read_encoder(path: Path) -> FoldedEncoder:
     Raises:
         UserError: the file holds another network.
     """
-    graph = onnx.load(path).graph
+    graph = onnx.load(path, load_external_data=False).graph  # the recogniser's
     stored = _initializers(graph)
     inputs = {node.name: list(node.input) for node in graph.node}
     encoder = Encoder(torch.zeros(STYLE_DIM), torch.ones(STYLE_DIM))
     _normalise_by_bias(encoder)
-    net = FoldedEncoder(RefinedEncoder(encoder, empty_surrogate()))
+    net = RecognisingEncoder(RefinedEncoder(encoder, empty_surrogate()), Recognition())
     net.steps = sum(name.startswith("/look_missed") for name in inputs)
     try:
         state = {name: values for name, values in stored.items() if name in net.state_dict()}
-        convolutions = [node for node in graph.node if node.op_type == "Conv"]
-        names = [name for name, module in net.named_modules() if isinstance(module, nn.Conv2d)]
+        convolutions = [
+            node for node in graph.node if node.op_type == "Conv" and not node.name.startswith("/recognise/")
+        ]
+        names = [
+            name for name, module in net.encoder.named_modules(prefix="encoder") if isinstance(module, nn.Conv2d)
+        ]
         for name, node in zip(names, convolutions, strict=True):
             state[f"{name}.weight"], state[f"{name}.bias"] = (stored[value] for value in node.input[1:])
         for name in ("look_missed", "first_of_offsets"):
@@ -48,7 +61,8 @@ def read_encoder(path: Path) -> FoldedEncoder:
     except (KeyError, ValueError) as error:
         raise UserError(f"{path} is not an encoder as `python -m export ship` writes it") from error
     missing, unexpected = net.load_state_dict(state, strict=False)
-    if unexpected or [name for name in missing if not name.startswith(FOLDED_AWAY)]:
+    missing = [name for name in missing if not name.startswith(FOLDED_AWAY)]
+    if unexpected or missing not in ([], EMBEDDED):
         raise UserError(f"{path} holds another encoder than {type(net).__name__}")
     return net.eval()
 
@@ -58,6 +72,7 @@ def _initializers(graph: onnx.GraphProto) -> dict[str, Tensor]:
     return {
         one.name.removesuffix(".half"): torch.from_numpy(numpy_helper.to_array(one).copy()).float()
         for one in graph.initializer
+        if one.data_location != onnx.TensorProto.EXTERNAL
     }
 
 

@@ -11,12 +11,14 @@ import onnx
 import onnxruntime as ort
 import torch
 from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
 from torch import nn
 
 from models.arrays import F32
 from models.manifest import BATCH
 
 OPSET = 17
+WEIGHING = {"Cast", "Unsqueeze", "Mul", "Add"}  # of float16 weights, and of those that dlib stores in parts
 
 Feeds = Mapping[str, F32]
 
@@ -52,18 +54,22 @@ def graph_reference(graph: Path) -> Callable[[Feeds], F32]:
     return run
 
 
-def widened(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy whose float16 initialisers, each behind a cast to float32, are float32 themselves."""
+def folded(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which weights that are computed of initialisers alone (`WEIGHING`) are initialisers themselves."""
     copy = onnx.ModelProto()
     copy.CopyFrom(graph)
-    halves = {i.name: i for i in copy.graph.initializer if i.data_type == onnx.TensorProto.FLOAT16}
+    known = {one.name: one for one in copy.graph.initializer}
     nodes = []
     for node in copy.graph.node:
-        if node.op_type == "Cast" and node.input[0] in halves:
-            values = numpy_helper.to_array(halves[node.input[0]]).astype(np.float32)
-            halves[node.input[0]].CopyFrom(numpy_helper.from_array(values, node.output[0]))
+        if node.op_type in WEIGHING and known.keys() >= set(node.input):
+            values = ReferenceEvaluator(node).run(
+                None, {name: numpy_helper.to_array(known[name]) for name in node.input}
+            )
+            known[node.output[0]] = numpy_helper.from_array(np.asarray(values[0]), node.output[0])
         else:
             nodes.append(node)
-    del copy.graph.node[:]
+    read = {name for node in nodes for name in node.input}
+    del copy.graph.node[:], copy.graph.initializer[:]
     copy.graph.node.extend(nodes)
+    copy.graph.initializer.extend(one for name, one in known.items() if name in read)
     return copy

@@ -156,5 +156,5 @@ def delete(name: str) -> Path:
 
 def _networks() -> str:
     """Hashes of the generator's weights, of the encoder and of the tuned back: to others the arrays mean nothing."""
-    ours = (files.sha256(path) for path in (zoo.SHIPPED / "encoder.onnx", tuned_generator.BACK))
+    ours = (files.sha256(path) for path in (zoo.ENCODER, tuned_generator.BACK))
     return " ".join([registry.artefacts()["synthesis-bin"].sha256, *ours])

@@ -1,7 +1,7 @@
 """The default networks, ready to run: generator, mapping network and encoder.
 
-The graphs are ours (models/shipped); the big weights of generator and mapping stay in the published package's
-``.bin``, into which the graphs point by byte ranges.
+The graphs are ours (models/shipped); the big weights of generator and mapping, and those of the face recogniser in
+the encoder, stay in the published packages' files, into which the graphs point by byte ranges.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from models.latent import LatentSpace, shipped_space
 from models.runtime import Engine, Precision, load_engine
 
 SHIPPED = Path(__file__).parent / "shipped"
+ENCODER = SHIPPED / "encoder.onnx"
 SIZES = (256, 512, 1024)
 INT8_SIZES = (256,)
 STUDENT_SIZE = 256
@@ -245,11 +246,15 @@ def load_mapping(engine: str = "auto") -> Mapping:
     return Mapping(load_engine(path, engine, "float32", cache=engine_cache()))
 
 
+def encoder_graph() -> Path:
+    """The default encoder's graph, beside the weights of the face recogniser in it."""
+    return beside_weights(ENCODER, registry.path("identity"))
+
+
 def load_encoder(engine: str = "auto", *, threads: int = 0) -> Encoder:
     """The default encoder; float32, since a latent's error is seen in every later stage."""
-    graph = SHIPPED / "encoder.onnx"
-    loaded = load_engine(graph, engine, "float32", threads=threads, cache=engine_cache())
-    return Encoder(loaded.inputs["image"][-1], loaded, sha256(graph))
+    loaded = load_engine(encoder_graph(), engine, "float32", threads=threads, cache=engine_cache())
+    return Encoder(loaded.inputs["image"][-1], loaded, sha256(ENCODER))
 
 
 def load_landmark_regressor(engine: str = "auto") -> LandmarkRegressor:

@@ -88,6 +88,7 @@ def export_default(folder: Path, *, mean_off: float = 0.0) -> Path:
     space = LatentSpace(w.layers, w.mean_w + np.float32(mean_off) * w.std_w, w.std_w)
     describe(folder, "generator", "generator.onnx", size=256, space=space)
     shutil.copy(SHIPPED / "encoder.onnx", folder / "encoder.onnx")
+    shutil.copy(registry.path("identity"), folder)
     describe(folder, "encoder", "encoder.onnx", size=128, space=space, landmarks=True)
     return folder
 

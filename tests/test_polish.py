@@ -26,7 +26,6 @@ from export.pool import open_pool
 from export.shipped_networks import read_encoder
 from export.training_input import HELD_OUT
 
-ENCODER = zoo.SHIPPED / "encoder.onnx"
 FACES = 6
 
 pytestmark = pytest.mark.train
@@ -47,9 +46,9 @@ def test_the_encoder_is_read_back() -> None:
         "image": rng.uniform(-1, 1, (3, 3, 128, 128)).astype(np.float32),
         "landmarks": rng.uniform(0.2, 0.8, (3, 478, 2)).astype(np.float32),
     }
-    expected = load_engine(ENCODER, "onnxruntime", "float32", batch=3)(feeds)["w_plus"]
+    expected = load_engine(zoo.encoder_graph(), "onnxruntime", "float32", batch=3)(feeds)["w_plus"]
     with torch.no_grad():
-        got = read_encoder(ENCODER)(*(torch.from_numpy(values) for values in feeds.values())).numpy()
+        got = read_encoder(zoo.ENCODER)(*(torch.from_numpy(values) for values in feeds.values())).numpy()
     np.testing.assert_allclose(got, expected, atol=1e-3 * latent.std_w().min())
 
 
@@ -98,7 +97,7 @@ def test_it_learns_goes_on_and_ships(
     main([*run, "--threads", "1", "--photos", str(photos), "--portraits", "1", "--minutes", "0.2"])
     first = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
     assert first["step"] > 1, "the first step only looks for the directions of the others"
-    before, average = read_encoder(ENCODER).state_dict(), first["average"]
+    before, average = read_encoder(zoo.ENCODER).state_dict(), first["average"]
     assert not torch.equal(average["answer.weight"], before["answer.weight"])
     shipped = read_encoder(out).state_dict()
     for name in ("answer.weight", "look_missed.weight", "encoder.stem.0.weight", "encoder.trunk.0.bias"):
@@ -106,6 +105,6 @@ def test_it_learns_goes_on_and_ships(
     main([*run, "--ship"])
     again = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
     assert again["step"] == first["step"], "its time was up"
-    known, told = (json.loads(graph.with_suffix(".json").read_text())["polished"] for graph in (ENCODER, out))
+    known, told = (json.loads(graph.with_suffix(".json").read_text())["polished"] for graph in (zoo.ENCODER, out))
     assert told[:-1] == known, "each run adds itself, once"
     assert told[-1]["steps"] == first["step"]

@@ -93,9 +93,9 @@ def start_pull(pins: Path, before: str = "") -> "subprocess.Popen[str]":
 
 def test_shipped_registry_pins_every_artefact_completely() -> None:
     assert set(registry.names("default")) == {
-        "synthesis-xml", "synthesis-bin", "mapping-xml", "mapping-bin", "face-landmarker",
+        "synthesis-xml", "synthesis-bin", "mapping-xml", "mapping-bin", "face-landmarker", "identity",
     }  # fmt: skip
-    assert set(registry.names("measure")) == {"age", "gender", "identity"}
+    assert set(registry.names("measure")) == {"age", "gender"}
     for artefact in registry.artefacts().values():
         assert re.fullmatch("[0-9a-f]{64}", artefact.sha256), artefact.name
         assert artefact.size > 0 and artefact.package.size > 0, artefact.name
@@ -106,7 +106,7 @@ def test_shipped_registry_pins_every_artefact_completely() -> None:
 
 def test_words_choose_artefacts_and_groups() -> None:
     assert registry.choose(()) == registry.names("default")
-    assert registry.choose(("age", "measure")) == ("age", "gender", "identity")
+    assert registry.choose(("age", "measure")) == ("age", "gender")
     with pytest.raises(UserError, match=r"no model is called smile; expected one of default, measure, synth"):
         registry.choose(("smile",))
 

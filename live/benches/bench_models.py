@@ -25,7 +25,15 @@ from models.arrays import F32
 from models.engine import Engine, Precision, Unavailable
 from models.errors import UserError
 from models.runtime import ENGINES, open_engine
-from models.zoo import INT8_SIZES, SHIPPED, SIZES, STUDENT_SIZE, beside_weights, engine_cache
+from models.zoo import (
+    INT8_SIZES,
+    SHIPPED,
+    SIZES,
+    STUDENT_SIZE,
+    beside_weights,
+    encoder_graph,
+    engine_cache,
+)
 
 WARM_UP = 3  # turns that do not count
 PAUSE = 0.01  # seconds between two runs: the threads of the one before go to sleep meanwhile
@@ -176,7 +184,7 @@ def default_subjects(sizes: Sequence[int]) -> list[Subject]:
     return [
         *generators,
         Subject("mapping", mapping, None, {"z": (1, 512)}, registry.path(PUBLISHED_OF["mapping"])),
-        Subject("encoder", SHIPPED / "encoder.onnx", None, crop),
+        Subject("encoder", encoder_graph(), None, crop),
         Subject("landmarks", SHIPPED / "landmarks.onnx", None, {"w_plus": latent}),
     ]
 

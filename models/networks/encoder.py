@@ -84,12 +84,13 @@ class Encoder(nn.Module):
         nn.init.zeros_(cast(nn.Linear, self.offsets[-1]).weight)
         nn.init.zeros_(cast(nn.Linear, self.offsets[-1]).bias)
 
-    def features(self, image: Tensor, landmarks: Tensor) -> Tensor:
-        """What the latent is read from, [N, HIDDEN]."""
+    def features(self, image: Tensor, landmarks: Tensor, hint: Tensor | None = None) -> Tensor:
+        """What the latent is read from, [N, HIDDEN]; `hint` [N, HIDDEN] is added to the trunk's first layer."""
         x = self.stages(self.stem(image))
         # From the crop's centre, in units that make the spread of a face's points about one.
         geometry = self.geometry(((landmarks - 0.5) * 5.0).flatten(1))
-        return cast(Tensor, self.trunk(torch.cat([self.reduce(x).flatten(1), x.mean((2, 3)), geometry], 1)))
+        first = self.trunk[0](torch.cat([self.reduce(x).flatten(1), x.mean((2, 3)), geometry], 1))
+        return cast(Tensor, self.trunk[1:](first if hint is None else first + hint))
 
     def standardised(self, features: Tensor) -> Tensor:
         """(W+ - mean_w) / std_w, [N, 18, 512]."""

@@ -6,6 +6,7 @@ The weights are read from dlib's own file; a test holds the embeddings to those 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -62,42 +63,98 @@ class FaceRecogniser(nn.Module):
         return cast(Tensor, self.last(x.mean(dim=(2, 3))))
 
 
+@dataclass(frozen=True)
+class Stored:
+    """Float32 numbers in dlib's file.
+
+    Attributes:
+        offset: in bytes.
+        count: of numbers.
+    """
+
+    offset: int
+    count: int
+
+    def part(self, first: int, count: int) -> Stored:
+        """`count` of the numbers, from the number `first` on."""
+        return Stored(self.offset + 4 * first, count)
+
+
+@dataclass(frozen=True)
+class StoredConvolution:
+    """Where dlib keeps a convolution [O, I, K, K] and the scale and shift, one for each channel, that follow it."""
+
+    weight: Stored
+    bias: Stored
+    scale: Stored
+    shift: Stored
+
+
+@dataclass(frozen=True)
+class StoredRecogniser:
+    """Where dlib keeps what.
+
+    Attributes:
+        convolutions: by the name of the module.
+        last: of the last layer, [CHANNELS[-1], EMBEDDING].
+    """
+
+    convolutions: dict[str, StoredConvolution]
+    last: Stored
+
+
+def find_weights(data: bytes) -> StoredRecogniser:
+    """Where the weights are in dlib's ``dlib_face_recognition_resnet_model_v1.dat``."""
+    found, at = {}, 0
+    for name, module in FaceRecogniser().named_modules():
+        if isinstance(module, nn.Conv2d):
+            outputs = module.out_channels
+            values, at = _after(data, b"con_4", at)
+            scales, at = _after(data, b"affine_", at)
+            weights = values.count - outputs
+            found[name] = StoredConvolution(
+                values.part(0, weights), values.part(weights, outputs), scales.part(0, outputs),
+                scales.part(outputs, outputs),
+            )  # fmt: skip
+    _, at = _integer(data, data.index(b"fc_2", at) + len(b"fc_2"))
+    _, at = _integer(data, at)
+    last, _ = _tensor(data, at)
+    return StoredRecogniser(found, last)
+
+
 def load_recogniser(path: Path) -> FaceRecogniser:
     """The recogniser with the weights of dlib's ``dlib_face_recognition_resnet_model_v1.dat``."""
     data = path.read_bytes()
-    net, at = FaceRecogniser(), 0
-    convolutions = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
+    stored, net = find_weights(data), FaceRecogniser()
+
+    def values(part: Stored) -> Tensor:
+        return torch.from_numpy(np.frombuffer(data, "<f4", part.count, part.offset).astype(np.float32))
+
     with torch.no_grad():
-        for conv in convolutions:
-            outputs = conv.out_channels
-            values, at = _after(data, b"con_4", at)
-            scales, at = _after(data, b"affine_", at)
-            gamma, beta = scales.split(outputs)
+        for name, part in stored.convolutions.items():
+            conv, scale = cast(nn.Conv2d, net.get_submodule(name)), values(part.scale)
             # The batch normalisation of the trained network, a scale and a shift, goes into the convolution.
-            conv.weight.copy_(values[:-outputs].reshape(conv.weight.shape) * gamma.reshape(-1, 1, 1, 1))
+            conv.weight.copy_(values(part.weight).reshape(conv.weight.shape) * scale.reshape(-1, 1, 1, 1))
             assert conv.bias is not None
-            conv.bias.copy_(values[-outputs:] * gamma + beta)
-        _, at = _integer(data, data.index(b"fc_2", at) + len(b"fc_2"))
-        _, at = _integer(data, at)
-        values, _ = _tensor(data, at)
-        net.last.weight.copy_(values.reshape(CHANNELS[-1], EMBEDDING).T)
+            conv.bias.copy_(values(part.bias) * scale + values(part.shift))
+        net.last.weight.copy_(values(stored.last).reshape(CHANNELS[-1], EMBEDDING).T)
     return net.eval().requires_grad_(False)
 
 
-def _after(data: bytes, mark: bytes, at: int) -> tuple[Tensor, int]:
+def _after(data: bytes, mark: bytes, at: int) -> tuple[Stored, int]:
     """The tensor behind the next `mark`, and where it ends."""
     return _tensor(data, data.index(mark, at) + len(mark))
 
 
-def _tensor(data: bytes, at: int) -> tuple[Tensor, int]:
+def _tensor(data: bytes, at: int) -> tuple[Stored, int]:
     """A tensor as dlib stores it, flat: its version, four sizes, then little-endian float32; and where it ends."""
     sizes = []
     for _ in range(5):
         value, at = _integer(data, at)
         sizes.append(value)
     assert sizes[0] == 2, f"version {sizes[0]} of a tensor"
-    count = math.prod(sizes[1:])
-    return torch.from_numpy(np.frombuffer(data, "<f4", count, at).astype(np.float32)), at + 4 * count
+    found = Stored(at, math.prod(sizes[1:]))
+    return found, at + 4 * found.count
 
 
 def _integer(data: bytes, at: int) -> tuple[int, int]:
@@ -108,4 +165,10 @@ def _integer(data: bytes, at: int) -> tuple[int, int]:
 
 def _grown(x: Tensor, channels: int, height: int, width: int) -> Tensor:
     """Zeros added behind, to these sizes."""
-    return F.pad(x, (0, width - x.shape[3], 0, height - x.shape[2], 0, channels - x.shape[1]))
+    # Numbers, where a trace would have tensors: the sizes are the same for every face.
+    right, below, behind = (
+        int(width) - int(x.shape[3]),
+        int(height) - int(x.shape[2]),
+        int(channels) - int(x.shape[1]),
+    )
+    return F.pad(x, (0, right, 0, below, 0, behind)) if right or below or behind else x

@@ -7,7 +7,7 @@ to nothing; what they miss of the crop's, and what the encoder saw of it, say ho
 
 from __future__ import annotations
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +71,20 @@ class RefinedEncoder(nn.Module):
         return self.encoder.mean_w + self.encoder.std_w * self.estimates(image, landmarks)[-1]
 
 
+class Hints(NamedTuple):
+    """What else is known of a face, added where it is of use.
+
+    Attributes:
+        trunk: [N, HIDDEN], to what the trunk's first layer makes of crop and landmarks.
+        feedback: [N, 512], to what the feedback reads in every step.
+        latent: [N, LAYERS * STYLE_DIM], to the standardised W+.
+    """
+
+    trunk: Tensor
+    feedback: Tensor
+    latent: Tensor
+
+
 class FoldedEncoder(nn.Module):
     """A refined encoder in fewer multiplications: the same function, to the rounding.
 
@@ -100,11 +114,17 @@ class FoldedEncoder(nn.Module):
         self.first_of_answer = _linear(first @ self.answer.weight, first @ self.answer.bias)
 
     def forward(self, image: Tensor, landmarks: Tensor) -> Tensor:
-        features = self.encoder.features(image, landmarks)
+        return self.estimate(image, landmarks, None)
+
+    def estimate(self, image: Tensor, landmarks: Tensor, hints: Hints | None) -> Tensor:
+        """As `forward`, with what else is known of the faces."""
+        features = self.encoder.features(image, landmarks, None if hints is None else hints.trunk)
         inner = self.encoder.offsets[1](self.encoder.offsets[0](features))
         offsets = cast(nn.Linear, self.encoder.offsets[2])(inner)
         seen = self.surrogate.seen(image, landmarks)
         looked = self.look_features(features)
+        if hints is not None:
+            looked, offsets = looked + hints.feedback, offsets + hints.latent
         first = self.first_of_features(features) + self.first_of_offsets(inner)
         answers = torch.zeros_like(first[:, :RANK])
         for _ in range(self.steps):
