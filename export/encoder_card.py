@@ -57,7 +57,7 @@ generator, and compared with what was wanted as pictures and by the recogniser. 
 {polished}
 on faces of which a fifth are off W (`export/polish_encoder.py`): 14 of 24 and the photographs drawn, compared by
 MediaPipe's face mesh too (`export/likeness.py`); half of the faces not augmented; SOAP (ICLR 2025) in place of Adam.
-In the last of these runs it began to read the recogniser's embedding, by a ridge regression of what it missed of the
+In the third of these runs it began to read the recogniser's embedding, by a ridge regression of what it missed of the
 latents of 8,192 faces (`export/recognition.py`).
 
 Of the shipped weights in particular: the encoder was trained alone for 10,895 steps, the first 5,288 on 16,959

@@ -44,7 +44,7 @@ from models.networks.refined_encoder import FoldedEncoder
 
 AVERAGE = 0.98  # decay of the weight average
 LATENT = 1.0  # weight of the smooth L1 of standardised W+
-DRAWN = {"identity": 8.0, "picture": 0.5, "points": 60.0}  # weights of what the generator draws, by `Unlike`
+DRAWN = {"identity": 8.0, "picture": 0.5, "points": 100.0}  # weights of what the generator draws, by `Unlike`
 CLEAN = 0.5  # of the faces are seen as they are: a good camera's are nearly so
 WARM = 30  # steps until the rate is whole
 COMPARED = 64  # held-out faces
