@@ -20,7 +20,7 @@ from models.nvidia.tensorrt_build import Library, build_engine, find_or_build
 from models.nvidia.tensorrt_key import BatchProfile
 from models.nvidia.tensorrt_run import Execution
 from models.runtime import load_engine
-from models.zoo import SHIPPED, beside_weights
+from models.zoo import ENCODER, SHIPPED, beside_weights, encoder_graph
 
 LANDMARKS = SHIPPED / "landmarks.onnx"
 
@@ -53,6 +53,8 @@ def portable(library: Library, monkeypatch: pytest.MonkeyPatch) -> Library:
 
 
 def shipped(graph: Path) -> Path:
+    if graph == ENCODER:
+        return encoder_graph()
     if not graph.stem.startswith(("generator", "student", "mapping")):
         return graph
     return beside_weights(graph, registry.path("mapping-bin" if graph.stem == "mapping" else "synthesis-bin"))
