@@ -69,7 +69,8 @@ landmarks are as they are now from step 13,500 on. The estimates were drawn from
 surrogate (3,000 steps) made again from 60,000 faces that the recogniser had seen, where it had been 9,216; the
 trainer did that itself then. Other work ran on the same cores: the minutes say little. When it was first polished,
 every face was augmented until step 200, and until step 450 there was less momentum and less weight of identity and
-points against that of the latents; it came to know the faces of that pool, and the next polish was on new ones.
+points against that of the latents; it came to know the faces of that pool, and the next polish was on new ones. In
+the third, points weighed 60 until step 300, and 100 from there on.
 
 ```bash
 python -m export pool &

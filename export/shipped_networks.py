@@ -38,7 +38,7 @@ def read_encoder(path: Path) -> RecognisingEncoder:
     Raises:
         UserError: the file holds another network.
     """
-    graph = onnx.load(path, load_external_data=False).graph  # the recogniser's
+    graph = onnx.load(path, load_external_data=False).graph  # what is external, `Recognition` reads
     stored = _initializers(graph)
     inputs = {node.name: list(node.input) for node in graph.node}
     encoder = Encoder(torch.zeros(STYLE_DIM), torch.ones(STYLE_DIM))
