@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from export.measure import CHIP_FACE, CHIP_POINTS, IDENTITY_CHIP
+from models.face_chip import CHIP_POINTS, IDENTITY_CHIP, face_in_chip
 from models.face_mesh import EYE_CORNERS
 from models.networks.mesh_detector import SIZE
 
@@ -24,7 +24,7 @@ def cut_chips(images: Tensor, landmarks: Tensor) -> Tensor:
         float32 [N, 3, 150, 150] in [0, 255].
     """
     size, padding = IDENTITY_CHIP
-    in_chip = (torch.from_numpy(CHIP_FACE).float() + padding) / (2 * padding + 1) * size
+    in_chip = torch.from_numpy(face_in_chip(size, padding)).float()
     centre, seen = in_chip.mean(0), landmarks[:, list(CHIP_POINTS)]
     # The similarity nearest in least squares: its scale times the cosine and the sine of its angle. Real numbers,
     # since ONNX has no complex ones.

@@ -11,7 +11,7 @@ import argparse
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +28,9 @@ from models.alignment import to_rgb
 from models.arrays import F32, U8
 from models.directions import load_direction
 from models.errors import UserError
-from models.inversion import STEPS, View, fit_offset, make_view, sharpness, steps_for
+from models.inversion import STEPS, Gradients, View, fit_offset, load_gradients, make_view, sharpness, steps_for
 from models.tuned_generator import TunedParts, TuningGradient, load_tuned_parts, load_tuning_gradient
-from models.zoo import Encoder, Generator, PictureGradient, load_encoder, load_generator, load_picture_gradient
+from models.zoo import Encoder, Generator, load_encoder, load_generator
 
 EDITS = ("smile", "mouth-open", "eyes-closed", "brows-up", "age", "gender", "yaw", "pitch")
 STRENGTHS = (1, 2)
@@ -77,7 +77,7 @@ class Bench:
     """What people are enrolled and measured with."""
 
     encoder: Encoder
-    gradient: PictureGradient
+    gradients: Gradients
     tuning: TuningGradient
     parts: TunedParts
     generator: Generator
@@ -99,7 +99,7 @@ class Bench:
     def view(self, rgb: U8) -> View:
         """A photograph as the optimisation needs it."""
         found = self.measure(rgb).detection
-        return make_view(rgb, found.landmarks, self.encoder, self.gradient.size)
+        return make_view(rgb, found.landmarks, self.encoder, self.gradients.picture.size)
 
     def person(self, path: Path) -> Person:
         """Reads the photographs of a person; `path` is that of the straight one."""
@@ -117,7 +117,7 @@ class Bench:
     def enrol(self, person: Person, steps: int, tuning_steps: int) -> tuple[dict[str, Stage], dict[str, float]]:
         """Fits the offset, then the last weights, to the straight photograph; returns the stages, and the times."""
         started = time.perf_counter()
-        *_, fitted = fit_offset([person.straight], self.gradient, steps)
+        *_, fitted = fit_offset([person.straight], self.gradients, steps)
         learned = time.perf_counter()
         *_, tuned = tuning.fit_change([person.straight], fitted.offset, self.tuning, tuning_steps)
         seconds = {"seconds": learned - started, "tuning_seconds": time.perf_counter() - learned}
@@ -150,7 +150,7 @@ class Bench:
     def views(self, person: Person, offset: F32, steps: int) -> dict[str, dict[str, float]]:
         """Identity distances of each view, by what the offset was fitted to; `offset` is of the straight view."""
         both, twice = [person.straight, person.smiling], steps * steps_for(2) // steps_for(1)
-        *_, fitted = fit_offset(both, self.gradient, twice)
+        *_, fitted = fit_offset(both, self.gradients, twice)
         offsets = {"straight": offset, "straight and smiling": fitted.offset}
         return {
             name: {kind: self.distance(Stage(self.generator, offset), view) for kind, view in vars(person).items()}
@@ -180,7 +180,7 @@ def _landmark_error(photo: Sample, made: Sample) -> float:
 
 def _sharpness(view: View, rgb: U8) -> float:
     """Strength of the fine structure of the face in a picture such as the view's; see models.inversion.sharpness."""
-    return sharpness(View(view.latent, rgb.transpose(2, 0, 1)[None].astype(np.float32), view.weight))
+    return sharpness(replace(view, target=rgb.transpose(2, 0, 1)[None].astype(np.float32)))
 
 
 def kept(people: Sequence[Mapping[str, Mapping[str, float]]], name: str, strength: int, stage: str) -> float:
@@ -231,14 +231,14 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"{args.photos} has no pictures NAME{NEUTRAL}.jpg; each needs a NAME{SMILING}.jpg beside it")
     paths = paths[:: max(1, len(paths) // args.people)][: args.people]
     args.out.mkdir(parents=True, exist_ok=True)
-    gradient = load_picture_gradient()
+    gradients = load_gradients()
     rows: dict[str, dict[str, dict[str, float]]] = {}
     views: list[dict[str, dict[str, float]]] = []
     pictures: list[list[U8]] = []
     with Meter() as meter:
         bench = Bench(
-            load_encoder(), gradient, load_tuning_gradient(), load_tuned_parts(),
-            load_generator(gradient.size, precision="float32"), meter, IdentityMeter(),
+            load_encoder(), gradients, load_tuning_gradient(), load_tuned_parts(),
+            load_generator(gradients.picture.size, precision="float32"), meter, IdentityMeter(),
         )  # fmt: skip
         for path in track(paths, "people"):
             try:
@@ -261,7 +261,9 @@ def main(argv: list[str] | None = None) -> None:
             (args.out / "enrolled.json").write_text(json.dumps(report, indent=1) + "\n")
     if not rows:
         raise UserError(f"no face is found in the pictures of {args.photos}")
-    print_tables(rows, views, f"{args.steps} steps, then {args.tuning_steps} of tuning, {gradient.engine.name}")
+    print_tables(
+        rows, views, f"{args.steps} steps, then {args.tuning_steps} of tuning, {gradients.picture.engine.name}"
+    )
 
 
 if __name__ == "__main__":

@@ -17,24 +17,10 @@ import onnxruntime as ort
 from export.appearance import APPEARANCE, CHEEKS, appearance
 from models import registry
 from models.alignment import EYE_A, EYE_B
-from models.arrays import F32, F64, U8
+from models.arrays import F32, U8
+from models.face_chip import CHIP_POINTS, IDENTITY_CHIP, face_in_chip
 from models.landmarker import BLENDSHAPES, Detection, Landmarker
 
-# MediaPipe's points that lie where dlib's five-point predictor puts its parts 0..4: the outer and the inner
-# corner of the eye on the picture's right, the same of the eye on its left, the base of the nose. Over 100
-# photographs the two agree to 1 to 3% of the outer eye distance, and the embeddings of their chips to 0.07.
-CHIP_POINTS = (263, 362, 33, 133, 2)
-# dlib's mean face for those parts, in units of a chip without padding (image_transforms/interpolation.h).
-CHIP_FACE: F64 = np.array(
-    [
-        [0.8595674595992, 0.2134981538014],
-        [0.6460604764104, 0.2289674387677],
-        [0.1205750620789, 0.2137274526848],
-        [0.3340850613712, 0.2290642403242],
-        [0.4901123135679, 0.6277975316475],
-    ]
-)
-IDENTITY_CHIP = (150, 0.25)  # side in pixels, padding
 AGE_CHIP = (64, 0.2)
 GENDER_CHIP = (32, 0.2)
 GLASSES_CHIP = (86, 0.0)  # 64 px between the outer eye corners
@@ -163,7 +149,7 @@ def face_chip(rgb: U8, landmarks: F32, size: int, padding: float) -> U8:
     Returns:
         uint8 [size, size, 3].
     """
-    in_chip = (CHIP_FACE + padding) / (2 * padding + 1) * size
+    in_chip = face_in_chip(size, padding)
     details = dlib.chip_details(
         dlib.dpoints([dlib.dpoint(x, y) for x, y in in_chip]),
         dlib.dpoints([dlib.dpoint(float(x), float(y)) for x, y in landmarks[list(CHIP_POINTS)]]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import numpy as np
@@ -64,11 +65,12 @@ def refer_to_weights(graph: onnx.ModelProto, module: str) -> None:
     """Takes the recogniser's weights out of a graph: they stay in dlib's file, to which it then points.
 
     Args:
-        graph: of a network with a `Recognition`; changed.
+        graph: of a network with a `FaceRecogniser`; changed.
         module: its name in that network.
     """
     path = registry.path("identity")
-    stored = find_weights(path.read_bytes())
+    data = path.read_bytes()
+    stored = find_weights(data)
     initializers = {one.name: one for one in graph.graph.initializer}
     nodes = []
 
@@ -81,7 +83,7 @@ def refer_to_weights(graph: onnx.ModelProto, module: str) -> None:
         return name
 
     for name, part in stored.convolutions.items():
-        weight, bias = (f"{module}.net.{name}.{kind}" for kind in ("weight", "bias"))
+        weight, bias = (f"{module}.{name}.{kind}" for kind in ("weight", "bias"))
         shape, channels = list(initializers[weight].dims), part.scale.count
         read = point(f"{weight}.stored", part.weight, shape), point(f"{bias}.stored", part.bias, [channels])
         scale, shift = (
@@ -96,10 +98,11 @@ def refer_to_weights(graph: onnx.ModelProto, module: str) -> None:
         ]
         for moved in (weight, bias):
             graph.graph.initializer.remove(initializers[moved])
-    (last,) = (node for node in graph.graph.node if node.name == f"/{module}/net/last/MatMul")
-    tensor = initializers[last.input[1]]
-    graph.graph.initializer.remove(tensor)
-    point(tensor.name, stored.last, list(tensor.dims))
+    last = np.frombuffer(data, "<f4", stored.last.count, stored.last.offset)
+    for tensor in list(graph.graph.initializer):  # a trace gives it names of its own
+        if math.prod(tensor.dims) == last.size and np.array_equal(onnx.numpy_helper.to_array(tensor).ravel(), last):
+            graph.graph.initializer.remove(tensor)
+            point(tensor.name, stored.last, list(tensor.dims))
     graph.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, 2, 3], np.int64), "recogniser.axes"))
     nodes += graph.graph.node
     del graph.graph.node[:]

@@ -7,7 +7,6 @@ graph is compared with PyTorch in both engines, and only then is the file put in
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import shutil
 import tempfile
@@ -21,6 +20,7 @@ from torch import nn
 
 from export.pool import Pool, open_pool
 from export.recognition import refer_to_weights
+from export.trace import traced
 from export.train_surrogate import FILE as SURROGATE
 from export.training_input import to_input
 from models import registry, zoo
@@ -32,7 +32,6 @@ from models.networks.refined_encoder import FoldedEncoder, RefinedEncoder
 from models.networks.surrogate import empty_surrogate
 from models.runtime import load_engine
 
-OPSET = 17
 HALVED_FROM = 1024  # elements; smaller arrays (norms, biases) keep float32
 EXAMPLES = 8  # held-out faces that the graph is compared on
 STEPS = 5  # of feedback; it was trained in three, but photographs miss more than the faces it was trained on
@@ -81,22 +80,11 @@ def export_graph(
     Raises:
         UserError: an engine is further off than `tolerance`.
     """
-    buffer = io.BytesIO()
-    torch.onnx.export(
-        net,
-        tuple(examples.values()),
-        buffer,
-        input_names=list(examples),
-        output_names=[output],
-        dynamic_axes={name: {0: "N"} for name in (*examples, output)},
-        dynamo=False,
-        opset_version=OPSET,
-    )
-    graph = onnx.load_from_string(buffer.getvalue())
+    feeds = {name: values.numpy() for name, values in examples.items()}
+    graph = traced(net, feeds, output)
     if recogniser is not None:
         refer_to_weights(graph, recogniser)
     store_in_float16(graph)
-    feeds = {name: values.numpy() for name, values in examples.items()}
     count = len(next(iter(feeds.values())))
     with torch.no_grad():
         expected = net(*examples.values()).numpy()
@@ -133,7 +121,7 @@ def export_encoder(net: FoldedEncoder, pool: Pool, path: Path) -> dict[str, floa
         "landmarks": torch.from_numpy(np.array(pool.landmarks[:EXAMPLES])),
     }
     least = float(net.encoder.std_w.min())
-    recogniser = "recognise" if isinstance(net, RecognisingEncoder) else None
+    recogniser = "recognise.net" if isinstance(net, RecognisingEncoder) else None
     errors = export_graph(net, examples, "w_plus", path, tolerance=TOLERANCE * least, recogniser=recogniser)
     return {name: error / least for name, error in errors.items()}
 

@@ -26,13 +26,18 @@ from onnx import helper, numpy_helper
 from onnx.external_data_helper import set_external_data
 from torch import nn
 
+from export.recognition import refer_to_weights
 from export.ship_encoder import store_in_float16
+from export.trace import traced
 from models import ir, registry, zoo
 from models.arrays import F32
+from models.face_chip import recogniser_axes
 from models.latent import broadcast
 from models.networks import mapping as mapping_net
 from models.networks import mobile_stylegan as ms
+from models.networks.face_recogniser import EMBEDDING, load_recogniser
 from models.networks.mobile_stylegan import Published
+from models.networks.recognition_gradient import RecognitionGradient
 from models.networks.student import load_student, reads_published
 from models.networks.synthesis_gradient import SynthesisGradient
 from models.networks.tuned_back import TunedBack
@@ -190,12 +195,13 @@ def write_gradients(size: int, heads: Path, out: Path) -> dict[str, dict[str, fl
         "change": 0.1 * torch.randn(1, tuned.length, generator=random),
         "target": torch.from_numpy(np.roll(image, 5, axis=3)),
         "weight": torch.ones(1, 1, size, size),
+        "wish": torch.zeros(1, 3, size, size),
     }
     errors = {}
     for name, form, method, reads, outputs in (
-        ("gradient", gradient, "forward", ("w_plus", "target", "weight"), ("image", "loss", "gradient")),
+        ("gradient", gradient, "forward", ("w_plus", "target", "weight", "wish"), ("image", "loss", "gradient")),
         ("tuned-back", tuned, "forward", ("features", "w_plus", "change"), ("image",)),
-        ("tuning", tuned, "gradient", tuple(examples), ("loss", "gradient")),
+        ("tuning", tuned, "gradient", ("features", "w_plus", "change", "target", "weight"), ("loss", "gradient")),
     ):
         inputs = {key: examples[key] for key in reads}
         path = out / f"generator-{size}-{name}.onnx"
@@ -206,6 +212,29 @@ def write_gradients(size: int, heads: Path, out: Path) -> dict[str, dict[str, fl
         beside = zoo.beside_weights(path, weights)
         errors[name] = checked(beside, inputs, outputs[-1], expected.numpy(), GRADIENT_TOLERANCE)
     return errors
+
+
+def write_recognition(size: int, out: Path) -> dict[str, float]:
+    """Writes recogniser-gradient.onnx, for pictures of `size` pixels; returns its largest error by engine."""
+    weights = registry.path("identity")
+    net = RecognitionGradient(load_recogniser(weights))
+    random = np.random.default_rng(5)
+    down, across = recogniser_axes(random.uniform(0.3 * size, 0.7 * size, (478, 2)).astype(np.float32), size)
+    inputs = {
+        "image": random.uniform(-1, 1, (1, 3, size, size)).astype(np.float32),
+        "down": down,
+        "across": across,
+        "wanted": random.standard_normal((1, EMBEDDING)).astype(np.float32),
+    }
+    graph = traced(net, inputs, "embedding", "distance", "gradient", fold=False)
+    refer_to_weights(graph, "net")
+    store_in_float16(graph)
+    path = out / "recogniser-gradient.onnx"
+    onnx.save(graph, path)
+    tensors = {name: torch.from_numpy(values) for name, values in inputs.items()}
+    with torch.no_grad():
+        *_, gradient = net(*tensors.values())
+    return checked(zoo.beside_weights(path, weights), tensors, "gradient", gradient.numpy(), GRADIENT_TOLERANCE)
 
 
 def example_picture(net: ms.Synthesis) -> tuple[torch.Tensor, F32]:
@@ -247,6 +276,7 @@ def main(argv: list[str] | None = None) -> None:
     if zoo.GRADIENT_SIZE in args.sizes:
         errors = write_gradients(zoo.GRADIENT_SIZE, args.heads, args.out)
         print(f"generator-{zoo.GRADIENT_SIZE}-*.onnx", json.dumps(errors))
+        print("recogniser-gradient.onnx", json.dumps(write_recognition(zoo.GRADIENT_SIZE, args.out)))
 
 
 if __name__ == "__main__":

@@ -23,13 +23,13 @@ WEIGHING = {"Cast", "Unsqueeze", "Mul", "Add"}  # of float16 weights, and of tho
 Feeds = Mapping[str, F32]
 
 
-def traced(net: nn.Module, examples: Mapping[str, F32], output: str) -> onnx.ModelProto:
-    """A network as an ONNX graph with a free batch size, constants folded."""
+def traced(net: nn.Module, examples: Mapping[str, F32], *outputs: str, fold: bool = True) -> onnx.ModelProto:
+    """A network as an ONNX graph with a free batch size, constants folded or as they are computed of the weights."""
     buffer = io.BytesIO()
     torch.onnx.export(
         net, tuple(torch.from_numpy(values) for values in examples.values()), buffer, input_names=list(examples),
-        output_names=[output], dynamic_axes={name: {0: BATCH} for name in (*examples, output)}, dynamo=False,
-        opset_version=OPSET,
+        output_names=list(outputs), dynamic_axes={name: {0: BATCH} for name in (*examples, *outputs)}, dynamo=False,
+        opset_version=OPSET, do_constant_folding=fold,
     )  # fmt: skip
     return onnx.load_from_string(buffer.getvalue())
 

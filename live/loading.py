@@ -29,6 +29,7 @@ from models.alignment import to_rgb
 from models.directions import Directions
 from models.errors import UserError
 from models.generated_landmarks import LandmarkDetector, agree
+from models.inversion import load_gradients
 from models.pair import Pair, read_pair
 from models.tuned_generator import load_tuned_parts
 from models.zoo import (
@@ -42,7 +43,6 @@ from models.zoo import (
     load_generator,
     load_landmark_regressor,
     load_mapping,
-    load_picture_gradient,
     load_student,
 )
 
@@ -217,7 +217,7 @@ def make_settler(options: Options) -> Settler:
             "--settle needs the gradient graph, which an exported --generator has not; leave one of them out"
         )
     # One thread: what is left of the processor beside the camera and the synthesis is seldom more.
-    return Settler(lambda: load_picture_gradient(options.engine, threads=1))
+    return Settler(lambda: load_gradients(options.engine, threads=1))
 
 
 def make_pipeline(

@@ -2,14 +2,15 @@
 
 The encoder's latents of one person, whatever the pose and the expression, are off by much the same: what it does not
 know of that face. One offset, shared by several views, is fitted so that the generator's pictures match them; added
-to the encoder's latent of any later picture, it brings the person back. The loss is plain pixels at several sizes;
-no other network takes part.
+to the encoder's latent of any later picture, it brings the person back. The loss is plain pixels at several sizes and
+how far a face recogniser holds the picture from the person: pixels alone are paid for with soft skin, and with an
+offset so large that edits fade.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import cv2
@@ -18,16 +19,18 @@ import numpy as np
 from models import adam
 from models.alignment import crop, to_crop_matrix, to_tensor, transform_points
 from models.arrays import F32, U8
+from models.face_chip import recogniser_axes
 from models.face_mesh import FACE_OVAL
 from models.latent import FINE, LAYERS, std_w
-from models.zoo import Encoder, PictureGradient
+from models.zoo import Encoder, IdentityGradient, PictureGradient, load_identity_gradient, load_picture_gradient
 
 STEPS = 240  # of a fit to one view
 FEWEST_STEPS = 150  # of the same where steps are slow: the last third brings little
 SECONDS = 55.0  # that such a fit should take
 RATE = 0.06  # largest step, in standard deviations of W
 WARM_UP = 5  # steps
-PULL = 3.5e-5  # loss per squared standard deviation, summed over the offset: keeps latents where edits work
+IDENTITY = 0.5  # weight of the distance to the recogniser against the pixels' loss
+PULL = 2e-4  # loss per squared standard deviation, summed over the offset: keeps latents where edits work
 FINE_PULL = 2.5  # times that in the fine layers, which otherwise pay for a few pixels with smooth skin
 OUTSIDE = 0.2  # weight of hair and backdrop against the face
 SOFTNESS = 0.025  # width of the face's soft edge as a share of the picture
@@ -41,11 +44,37 @@ class View:
         latent: float32 [1, 18, 512], the encoder's.
         target: float32 [1, 3, R, R], the aligned picture, RGB in [-1, 1].
         weight: float32 [1, 1, R, R], how much each pixel matters; of mean 1.
+        down, across: where the recogniser looks, see models.face_chip.recogniser_axes.
+        identity: float32 [1, 128], the recogniser's embedding; None = it has not looked yet.
+        wish: float32 [1, 3, R, R], the gradient of the identity's share in the loss at the picture that was last made
+            for this view; None = none was made yet.
     """
 
     latent: F32
     target: F32
     weight: F32
+    down: F32
+    across: F32
+    identity: F32 | None = None
+    wish: F32 | None = None
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """What the loss is made of.
+
+    Attributes:
+        picture: of the generator's pixels; of the views' size.
+        identity: of what the recogniser sees in them.
+    """
+
+    picture: PictureGradient
+    identity: IdentityGradient
+
+
+def load_gradients(engine: str = "auto", *, threads: int = 0) -> Gradients:
+    """Those of the default generator."""
+    return Gradients(load_picture_gradient(engine, threads=threads), load_identity_gradient(engine, threads=threads))
 
 
 @dataclass(frozen=True)
@@ -81,7 +110,8 @@ def view_of(rgb: U8, landmarks: F32, latent: F32, size: int) -> View:
     """The same of a face whose latent, float32 [1, 18, 512], is known."""
     to_crop = to_crop_matrix(landmarks, size)
     inside = transform_points(to_crop, landmarks).astype(np.float32)
-    return View(latent=latent, target=to_tensor(crop(rgb, to_crop, size)), weight=face_weight(inside, size))
+    target = to_tensor(crop(rgb, to_crop, size))
+    return View(latent, target, face_weight(inside, size), *recogniser_axes(inside, size))
 
 
 def sharpness(view: View) -> float:
@@ -132,22 +162,45 @@ def start(latent: F32) -> Descent:
     return Descent(nothing, adam.begin(nothing))
 
 
-def descend(state: Descent, view: View, gradient: PictureGradient, rate: float) -> tuple[Descent, float]:
+def compare(view: View, w_plus: F32, gradients: Gradients) -> tuple[View, float, F32]:
+    """Compares a view with the picture of a latent.
+
+    Which way the identity wants the picture is known when it is made, and counts when the next one is made for this
+    view: a step changes little, and the generator has to run but once.
+
+    Args:
+        view: what to compare with.
+        w_plus: float32 [1, 18, 512].
+        gradients: at the view's size.
+
+    Returns:
+        The view, with what the recogniser said; the loss; its gradient at the latent, float32 [1, 18, 512].
+    """
+    identity = view.identity
+    if identity is None:
+        identity = gradients.identity.embed(view.target, view.down, view.across)
+    loss, slope, image = gradients.picture.at(w_plus, view.target, view.weight, view.wish)
+    distance, wish = gradients.identity.at(image, view.down, view.across, identity)
+    seen = replace(view, identity=identity, wish=np.asarray(IDENTITY * wish, np.float32))
+    return seen, loss + IDENTITY * distance, slope
+
+
+def descend(state: Descent, view: View, gradients: Gradients, rate: float) -> tuple[Descent, View, float]:
     """Takes one step.
 
     Args:
         state: where it is.
         view: what to look at.
-        gradient: of the generator, at the view's size.
+        gradients: at the view's size.
         rate: length of the step, in standard deviations of W.
 
     Returns:
-        Where it is then, and the view's loss before the step.
+        Where it is then, the view for the next step that looks at it, and its loss before this one.
     """
-    loss, slope = gradient.at(view.latent + std_w() * state.offset, view.target, view.weight)
+    view, loss, slope = compare(view, view.latent + std_w() * state.offset, gradients)
     slope = std_w() * slope + 2 * _pull() * state.offset
     memory, move = adam.step(state.memory, slope)
-    return Descent(np.asarray(state.offset + rate * move, np.float32), memory), loss
+    return Descent(np.asarray(state.offset + rate * move, np.float32), memory), view, loss
 
 
 @cache
@@ -179,19 +232,20 @@ def steps_for(views: int, seconds: float = 0.0) -> int:
     return steps if views == 1 else 2 * steps
 
 
-def fit_offset(views: Sequence[View], gradient: PictureGradient, steps: int = STEPS) -> Iterator[Step]:
+def fit_offset(views: Sequence[View], gradients: Gradients, steps: int = STEPS) -> Iterator[Step]:
     """Fits the offset that the views share, one view a step, in turn.
 
     Args:
         views: at least one.
-        gradient: of the generator, at the views' size.
+        gradients: at the views' size.
         steps: how many; the step's length fades out over the second half.
 
     Yields:
         After each step, where it is.
     """
-    state = start(views[0].latent)
+    state, views = start(views[0].latent), list(views)
     for number in range(1, steps + 1):
         rate = rate_of(number, left=1 - number / (steps + 1))
-        state, loss = descend(state, views[number % len(views)], gradient, rate)
+        turn = number % len(views)
+        state, views[turn], loss = descend(state, views[turn], gradients, rate)
         yield Step(number, loss, std_w() * state.offset)

@@ -144,19 +144,45 @@ class PictureGradient:
     size: int
     engine: Engine
 
-    def at(self, w_plus: F32, target: F32, weight: F32) -> tuple[float, F32]:
+    def at(self, w_plus: F32, target: F32, weight: F32, wish: F32 | None = None) -> tuple[float, F32, F32]:
         """The loss of models.networks.synthesis_gradient, and its gradient.
 
         Args:
             w_plus: float32 [1, 18, 512].
             target: float32 [1, 3, R, R], RGB in [-1, 1].
             weight: float32 [1, 1, R, R], how much each pixel matters; of mean 1.
+            wish: float32 [1, 3, R, R], the gradient at the picture of whatever else it is to be; not in the loss.
 
         Returns:
-            The loss, and dloss/dW+ float32 [1, 18, 512].
+            The loss, d(loss and wish)/dW+ float32 [1, 18, 512], and the picture, float32 [1, 3, R, R].
         """
-        found = self.engine({"w_plus": w_plus, "target": target, "weight": weight})
-        return float(found["loss"][0]), found["gradient"]
+        wish = np.zeros_like(target) if wish is None else wish
+        found = self.engine({"w_plus": w_plus, "target": target, "weight": weight, "wish": wish})
+        return float(found["loss"][0]), found["gradient"], found["image"]
+
+
+@dataclass(frozen=True)
+class IdentityGradient:
+    """Picture -> how far it is from somebody, to a face recogniser, and which way it would come nearer.
+
+    The pictures are aligned crops, float32 [1, 3, R, R], RGB in [-1, 1]; down and across are those of
+    models.face_chip.recogniser_axes.
+
+    Attributes:
+        engine: the loaded network.
+    """
+
+    engine: Engine
+
+    def embed(self, image: F32, down: F32, across: F32) -> F32:
+        """Who a picture shows, float32 [1, 128]."""
+        nobody = np.zeros((1, self.engine.inputs["wanted"][-1]), np.float32)
+        return self.engine({"image": image, "down": down, "across": across, "wanted": nobody})["embedding"]
+
+    def at(self, image: F32, down: F32, across: F32, wanted: F32) -> tuple[float, F32]:
+        """The Euclidean distance of a picture's embedding from another, and its gradient, of the picture's shape."""
+        found = self.engine({"image": image, "down": down, "across": across, "wanted": wanted})
+        return float(found["distance"][0]), found["gradient"]
 
 
 @dataclass(frozen=True)
@@ -238,6 +264,12 @@ def load_picture_gradient(
     """The gradient of the default generator at 256 px."""
     path = beside_weights(SHIPPED / f"generator-{GRADIENT_SIZE}-gradient.onnx", registry.path("synthesis-bin"))
     return PictureGradient(GRADIENT_SIZE, load_engine(path, engine, precision, threads=threads, cache=engine_cache()))
+
+
+def load_identity_gradient(engine: str = "auto", *, threads: int = 0) -> IdentityGradient:
+    """The face recogniser in the encoder, and its gradient."""
+    path = beside_weights(SHIPPED / "recogniser-gradient.onnx", registry.path("identity"))
+    return IdentityGradient(load_engine(path, engine, "float32", threads=threads, cache=engine_cache()))
 
 
 def load_mapping(engine: str = "auto") -> Mapping:

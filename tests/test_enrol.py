@@ -23,11 +23,21 @@ from live.timing import Timings
 from models import registry
 from models.arrays import F32, U8
 from models.errors import UserError
-from models.inversion import FEWEST_STEPS, SECONDS, STEPS, View, face_weight, fit_offset, make_view, steps_for
+from models.inversion import (
+    FEWEST_STEPS,
+    SECONDS,
+    STEPS,
+    View,
+    face_weight,
+    fit_offset,
+    load_gradients,
+    make_view,
+    steps_for,
+)
 from models.landmarker import Landmarker
 from models.latent import std_w
 from models.tuned_generator import LENGTH, load_tuned_parts
-from models.zoo import Generator, load_encoder, load_generator, load_landmark_regressor, load_picture_gradient
+from models.zoo import Generator, load_encoder, load_generator, load_landmark_regressor
 
 
 @pytest.fixture(autouse=True)
@@ -54,8 +64,8 @@ def save(name: str, offset: F32 | None = None, change: F32 | None = None) -> Pat
 
 @pytest.mark.slow
 def test_a_photograph_comes_nearer_with_every_part_of_the_fit(view: View) -> None:
-    gradient = load_picture_gradient()
-    steps = list(fit_offset([view], gradient, 30))
+    gradients = load_gradients()
+    steps = list(fit_offset([view], gradients, 30))
     losses = [step.loss for step in steps]
     assert losses[-1] < 0.7 * losses[0]
     picture = load_generator(256).synthesize(view.latent + steps[-1].offset)
@@ -66,10 +76,10 @@ def test_a_photograph_comes_nearer_with_every_part_of_the_fit(view: View) -> Non
 
 @pytest.mark.slow
 def test_views_share_one_offset_and_keep_their_own_latents(view: View) -> None:
-    gradient = load_picture_gradient()
+    gradients = load_gradients()
     mirrored = replace(view, target=np.ascontiguousarray(view.target[..., ::-1]))
-    *_, one = fit_offset([view], gradient, 6)
-    *_, both = fit_offset([view, mirrored], gradient, 6)
+    *_, one = fit_offset([view], gradients, 6)
+    *_, both = fit_offset([view, mirrored], gradients, 6)
     assert one.offset.shape == both.offset.shape == view.latent.shape
     assert np.abs(one.offset - both.offset).max() > 1e-3
 

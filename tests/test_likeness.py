@@ -11,6 +11,7 @@ import pytest
 from models import registry, zoo
 from models.arrays import F32, U8
 from models.errors import UserError
+from models.face_chip import IDENTITY_CHIP
 from models.latent import broadcast, mean_w
 
 pytest.importorskip("torch", reason="needs the train extra")
@@ -22,7 +23,7 @@ from export.chips import cut_chips, cut_squares
 from export.encoder_batches import read_portraits, trained_on
 from export.face_region import FaceRegion, cut
 from export.likeness import SCALE, Likeness, Unlike, eye_distances
-from export.measure import IDENTITY_CHIP, IdentityMeter, face_chip
+from export.measure import IdentityMeter, face_chip
 from export.pool import MADE_AT, SIZE
 from export.training_input import to_input
 from models.alignment import crop, to_crop_matrix, to_rgb, transform_points

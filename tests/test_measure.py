@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models import registry
+from models import face_chip, registry
 from models.arrays import F32, U8
 
 pytest.importorskip("dlib", reason="needs the train extra")
@@ -61,13 +61,13 @@ def test_no_face_no_measures(meter: measure.Meter) -> None:
 def test_the_chip_puts_the_points_where_dlib_wants_them() -> None:
     # A face laid out exactly as dlib's mean face, 100 px wide: the chip is that square with its padding.
     landmarks: F32 = np.zeros((478, 2), np.float32)
-    landmarks[list(measure.CHIP_POINTS)] = 100 * measure.CHIP_FACE + 50
+    landmarks[list(face_chip.CHIP_POINTS)] = 100 * face_chip.CHIP_FACE + 50
     rgb = np.zeros((200, 200, 3), np.uint8)
-    x, y = np.rint(landmarks[measure.CHIP_POINTS[0]]).astype(int)
+    x, y = np.rint(landmarks[face_chip.CHIP_POINTS[0]]).astype(int)
     rgb[y - 2 : y + 3, x - 2 : x + 3] = 255
     chip = measure.face_chip(rgb, landmarks, 150, 0.25)
     rows, columns = np.nonzero(chip[..., 0] > 127)
-    expected = (measure.CHIP_FACE[0] + 0.25) / 1.5 * 150
+    expected = (face_chip.CHIP_FACE[0] + 0.25) / 1.5 * 150
     assert (columns.mean(), rows.mean()) == pytest.approx(tuple(expected), abs=1.0)
 
 

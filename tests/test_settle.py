@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -25,18 +25,11 @@ from live.settle.settling import SPEED
 from live.synthesis import Request, Synthesizer
 from live.timing import Timings
 from models.arrays import F32, U8
+from models.inversion import Gradients, load_gradients
 from models.landmarker import Landmarker
 from models.latent import mean_w, std_w
-from models.runtime import Engine
-from models.zoo import (
-    Encoder,
-    Generator,
-    PictureGradient,
-    load_encoder,
-    load_generator,
-    load_landmark_regressor,
-    load_picture_gradient,
-)
+from models.zoo import Encoder, Generator, load_encoder, load_generator, load_landmark_regressor
+from tests import bowls
 
 MOST_CHANGE = 2.5  # levels of 255, mean over the picture, from one shown picture to the next
 PATIENCE = 20.0  # seconds of a busy machine
@@ -72,20 +65,18 @@ def latent(encoder: Encoder, astronaut: U8, face: FaceTrack) -> F32:
     return make_view(astronaut, face.landmarks, encoder, 256).latent
 
 
-def towards(goal: F32) -> PictureGradient:
+def towards(goal: F32) -> Gradients:
     """In place of pictures: its loss falls towards an offset in standard deviations of W, from any latent."""
     start: list[F32] = []
 
-    def run(feeds: Mapping[str, F32]) -> dict[str, F32]:
-        start[:] = start or [feeds["w_plus"]]
-        away = (feeds["w_plus"] - start[0]) / std_w() - goal
-        loss = np.abs(away).mean(keepdims=True).ravel() + np.float32(0.1)
-        return {"loss": loss, "gradient": np.sign(away) / std_w() / np.float32(away.size)}
+    def away(w_plus: F32) -> F32:
+        start[:] = start or [w_plus]
+        return np.asarray((w_plus - start[0]) / std_w() - goal, np.float32)
 
-    return PictureGradient(256, Engine("a bowl", {}, run))
+    return bowls.bowl(away, size=256)
 
 
-def towards_a_goal() -> PictureGradient:
+def towards_a_goal() -> Gradients:
     return towards(0.12 * np.random.default_rng(1).choice([-1, 1], (1, 18, 512)).astype(np.float32))
 
 
@@ -185,7 +176,7 @@ def test_of_a_crowd_only_the_last_are_remembered(astronaut: U8, face: FaceTrack,
 
 
 def test_what_breaks_there_is_told_here_and_it_ends_at_once(astronaut: U8, face: FaceTrack, latent: F32) -> None:
-    def broken() -> PictureGradient:
+    def broken() -> Gradients:
         raise OSError("the disk has gone")
 
     with Settler(broken) as settler, pytest.raises(OSError, match="disk"):
@@ -229,7 +220,7 @@ def test_the_portrait_of_a_face_at_rest_changes_unseen_and_then_rests(
 
 @pytest.mark.slow
 def test_a_real_face_comes_nearer(astronaut: U8, face: FaceTrack, latent: F32) -> None:
-    with Settler(lambda: load_picture_gradient(threads=1)) as settler:
+    with Settler(lambda: load_gradients(threads=1)) as settler:
         t = stay(settler, astronaut, face, latent, 0.0, 2 * CHOICE_SECONDS)
 
         def enough() -> bool:

@@ -22,7 +22,9 @@ def view() -> View:
     """A face, to look like another."""
     offsets = 0.3 * std_w() * np.random.default_rng(5).standard_normal((2, 18, 512)).astype(np.float32)
     here, there = broadcast(mean_w()[None]) + offsets[:1], broadcast(mean_w()[None]) + offsets[1:]
-    return View(here, load_generator(256, "onnxruntime").synthesize(there), np.ones((1, 1, 256, 256), np.float32))
+    picture = load_generator(256, "onnxruntime").synthesize(there)
+    unread = np.zeros((1, 150, 256), np.float32)
+    return View(here, picture, np.ones((1, 1, 256, 256), np.float32), unread, unread)
 
 
 @cache

@@ -19,11 +19,21 @@ from live.sources.still import SUFFIXES, read_picture
 from models import registry
 from models.arrays import U8
 from models.errors import UserError
-from models.inversion import FEWEST_STEPS, STEPS, View, make_view, sharpness, steps_for
+from models.inversion import (
+    FEWEST_STEPS,
+    STEPS,
+    Gradients,
+    View,
+    compare,
+    load_gradients,
+    make_view,
+    sharpness,
+    steps_for,
+)
 from models.landmarker import Landmarker
 from models.latent import broadcast, mean_w
 from models.runtime import ENGINES
-from models.zoo import Encoder, PictureGradient, load_encoder, load_picture_gradient
+from models.zoo import Encoder, load_encoder
 
 MOST_VIEWS = 8
 CAMERA_VIEWS = 5  # one of each fifth of the time, the sharpest
@@ -130,15 +140,15 @@ def run(request: Request, say: Callable[[str], None]) -> None:
         say(f"deleted {people.delete(request.delete)}")
         return
     candidates = look(request, say) if request.photos is None else [[rgb] for rgb in _photographs(request.photos)]
-    encoder, gradient = load_encoder(request.engine), load_picture_gradient(request.engine)
-    views = find_views(candidates, encoder, gradient.size)
+    encoder, gradients = load_encoder(request.engine), load_gradients(request.engine)
+    views = find_views(candidates, encoder, gradients.picture.size)
     if not views:
         raise UserError("no face was found to enrol; face the camera in good light, or give other --photos")
-    steps = request.steps or steps_for(len(views), seconds_of_a_step(views[0], gradient))
-    say(f"{len(views)} picture(s) of a face; {steps} steps on {gradient.engine.name}")
-    learned = learn(views, gradient, steps=steps, tune=request.tune, engine=request.engine, preview=request.preview)
+    steps = request.steps or steps_for(len(views), seconds_of_a_step(views[0], gradients))
+    say(f"{len(views)} picture(s) of a face; {steps} steps on {gradients.picture.engine.name}")
+    learned = learn(views, gradients, steps=steps, tune=request.tune, engine=request.engine, preview=request.preview)
     mean_face = broadcast(mean_w()[None])
-    mean_loss = float(np.mean([gradient.at(mean_face, view.target, view.weight)[0] for view in views]))
+    mean_loss = float(np.mean([compare(view, mean_face, gradients)[1] for view in views]))
     pictures = {
         "loss.png": plot(f"{request.name}: how near the picture is", learned.losses, len(views), mean_loss),
         "pictures.png": learned.pictures,
@@ -147,12 +157,12 @@ def run(request: Request, say: Callable[[str], None]) -> None:
     say(f"enrolled as {request.name} in {folder}; now: ./run.sh --identity {request.name}")
 
 
-def seconds_of_a_step(view: View, gradient: PictureGradient) -> float:
+def seconds_of_a_step(view: View, gradients: Gradients) -> float:
     """How long a step of the fit takes here; the first ever takes longer and does not count."""
     times = []
     for _ in range(3):
         started = time.perf_counter()
-        gradient.at(view.latent, view.target, view.weight)
+        view, *_ = compare(view, view.latent, gradients)
         times.append(time.perf_counter() - started)
     return min(times)
 

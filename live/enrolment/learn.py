@@ -13,9 +13,9 @@ from live.enrolment.preview import Preview
 from models import tuning
 from models.alignment import to_rgb
 from models.arrays import F32, U8
-from models.inversion import View, fit_offset
+from models.inversion import Gradients, View, fit_offset
 from models.tuned_generator import load_tuned_parts, load_tuning_gradient
-from models.zoo import Generator, PictureGradient, load_generator
+from models.zoo import Generator, load_generator
 
 
 @dataclass(frozen=True)
@@ -51,23 +51,23 @@ S = TypeVar("S", bound=Step)
 
 
 def learn(
-    views: Sequence[View], gradient: PictureGradient, *, steps: int, tune: bool, engine: str, preview: bool
+    views: Sequence[View], gradients: Gradients, *, steps: int, tune: bool, engine: str, preview: bool
 ) -> Learned:
     """Fits all there is to fit to the views.
 
     Args:
         views: at least one.
-        gradient: of the generator, at the views' size.
+        gradients: at the views' size.
         steps: of the offset's fit.
         tune: whether to change the generator's last weights too.
         engine: a name in models.runtime.ENGINES, or "auto".
         preview: whether a window shows the first view and what is made of it, where there is a display.
     """
-    generator = load_generator(gradient.size, engine)
+    generator = load_generator(gradients.picture.size, engine)
     losses: list[float] = []
     change: F32 | None = None
     with Preview(views[0].target, wanted=preview) as window:
-        for step in _told("learning", fit_offset(views, gradient, steps), steps, losses, len(views)):
+        for step in _told("learning", fit_offset(views, gradients, steps), steps, losses, len(views)):
             latent = views[0].latent + step.offset
             window.show(generator, latent)
         made = [[view.latent for view in views], [view.latent + step.offset for view in views]]

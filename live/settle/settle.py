@@ -21,9 +21,9 @@ from live.render.occlusion import Look, find_free
 from live.settle.settling import Kept, Settled, Settling, add, approach, distance, is_new, step
 from models.arrays import F32
 from models.face_windows import face_size
-from models.inversion import sharpness, view_of
+from models.inversion import Gradients, sharpness, view_of
 from models.latent import std_w
-from models.zoo import GRADIENT_SIZE, PictureGradient
+from models.zoo import GRADIENT_SIZE
 
 LOOKS_SECONDS = 0.25  # between two looks at a face
 CHOICE_SECONDS = 1.0  # the sharpest of the pictures of so long is kept
@@ -65,12 +65,12 @@ class Settler:
     `look` and `offset` are for one other thread, the one that synthesizes.
 
     Args:
-        load_gradient: of the generator; called on the thread, once there is somebody to settle on.
+        load_gradients: called on the thread, once there is somebody to settle on.
     """
 
-    def __init__(self, load_gradient: Callable[[], PictureGradient]) -> None:
+    def __init__(self, load_gradients: Callable[[], Gradients]) -> None:
         self.cpu_seconds = 0.0
-        self._load_gradient = load_gradient
+        self._load_gradients = load_gradients
         self._people: OrderedDict[int, _Person] = OrderedDict()  # by FaceTrack.person, the last seen at the end
         self._lock = threading.Lock()  # of the people, and of their candidates
         self._quit = threading.Event()
@@ -176,16 +176,16 @@ class Settler:
 
     def _run(self) -> None:
         only_idle_time = step_aside()
-        gradient: PictureGradient | None = None
+        gradients: Gradients | None = None
         try:
             while not self._quit.is_set():
                 person = self._next()
                 if person is None or person.settling is None:
                     self._quit.wait(WAIT_SECONDS)
                     continue
-                gradient = gradient or self._load_gradient()
+                gradients = gradients or self._load_gradients()
                 started = time.perf_counter()
-                person.settling = step(person.settling, gradient)
+                person.settling = step(person.settling, gradients)
                 self.cpu_seconds = time.thread_time()
                 if not only_idle_time:
                     self._quit.wait(time.perf_counter() - started)

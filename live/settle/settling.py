@@ -12,9 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from models.arrays import F32
-from models.inversion import STEPS, Descent, View, descend, rate_of, start
+from models.inversion import STEPS, Descent, Gradients, View, compare, descend, rate_of, start
 from models.latent import std_w
-from models.zoo import PictureGradient
 
 MOST_VIEWS = 6
 NEW = 0.16  # distance of latents from which a view shows something new; a face at rest stays within 0.05
@@ -87,7 +86,7 @@ class Settled:
         steps: taken.
         left: to be taken, as far as is known.
         views: that were looked at.
-        loss_before: mean over them without an offset, in levels of [-1, 1] and of their edges; see models.networks.
+        loss_before: mean over them without an offset; see models.inversion.
         loss: the same with it.
     """
 
@@ -126,19 +125,20 @@ def add(settling: Settling | None, kept: Kept) -> Settling:
     return replace(settling, views=(*views, kept), left=left, best_loss=np.inf)
 
 
-def step(settling: Settling, gradient: PictureGradient) -> Settling:
-    """One run of the gradient: a new view is measured without an offset first, then each takes its turn."""
+def step(settling: Settling, gradients: Gradients) -> Settling:
+    """One run of the gradients: a new view is measured without an offset first, then each takes its turn."""
     views, descent = settling.views, settling.descent
     unmeasured = next((i for i, kept in enumerate(views) if kept.before is None), None)
     if unmeasured is not None:
         view = views[unmeasured].view
-        before, _ = gradient.at(view.latent, view.target, view.weight)
-        return replace(settling, views=_put(views, unmeasured, replace(views[unmeasured], before=before)))
+        seen, before, _ = compare(view, view.latent, gradients)
+        seen = replace(seen, wish=None)  # that was for a picture without the offset
+        return replace(settling, views=_put(views, unmeasured, replace(views[unmeasured], view=seen, before=before)))
     turn = next((i for i, kept in enumerate(views) if kept.newest is None), descent.number % len(views))
     total = descent.number + settling.left
     rate = rate_of(descent.number + 1, left=settling.left / (total + 1))
-    after, loss = descend(descent, views[turn].view, gradient, rate)
-    views = _put(views, turn, replace(views[turn], newest=loss))
+    after, seen, loss = descend(descent, views[turn].view, gradients, rate)
+    views = _put(views, turn, replace(views[turn], view=seen, newest=loss))
     settling = replace(settling, views=views, descent=after, left=settling.left - 1)
     return _judge(settling, descent.offset)
 

@@ -36,7 +36,7 @@ class Residual(nn.Module):
         inner = self.conv2(F.relu(self.conv1(x)))
         kept = F.avg_pool2d(x, 2) if self.halved else x
         channels, height, width = (max(a, b) for a, b in zip(inner.shape[1:], kept.shape[1:], strict=True))
-        return F.relu(_grown(inner, channels, height, width) + _grown(kept, channels, height, width))
+        return F.relu(grown(inner, channels, height, width) + grown(kept, channels, height, width))
 
 
 class FaceRecogniser(nn.Module):
@@ -163,7 +163,7 @@ def _integer(data: bytes, at: int) -> tuple[int, int]:
     return int.from_bytes(data[at + 1 : at + 1 + length], "little"), at + 1 + length
 
 
-def _grown(x: Tensor, channels: int, height: int, width: int) -> Tensor:
+def grown(x: Tensor, channels: int, height: int, width: int) -> Tensor:
     """Zeros added behind, to these sizes."""
     # Numbers, where a trace would have tensors: the sizes are the same for every face.
     right, below, behind = (

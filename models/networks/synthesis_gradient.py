@@ -175,9 +175,10 @@ def picture_loss(image: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor,
 
 
 class SynthesisGradient(nn.Module):
-    """W+ [N, 18, 512], target [N, 3, R, R], weight [N, 1, R, R] -> picture, loss [N], dloss/dW+ [N, 18, 512].
+    """W+ [N, 18, 512], target [N, 3, R, R], weight [N, 1, R, R], wish -> picture, loss [N], dloss/dW+ [N, 18, 512].
 
-    For the generator at a size whose head was trained here; see `picture_loss`.
+    For the generator at a size whose head was trained here; see `picture_loss`. The wish [N, 3, R, R] is the gradient
+    at the picture of whatever else it is to be: what is pulled back to W+ is its sum with the loss's.
     """
 
     def __init__(self, net: Synthesis) -> None:
@@ -185,7 +186,7 @@ class SynthesisGradient(nn.Module):
         self.net = net
         self.spec: HeadSpec = HEADS[net.size]
 
-    def forward(self, w_plus: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, w_plus: Tensor, target: Tensor, weight: Tensor, wish: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         net = self.net
         x, pull_first = styled_conv(net.conv1, net.constant, w_plus[:, 0])
         pulls = []
@@ -196,7 +197,7 @@ class SynthesisGradient(nn.Module):
         image, pull_image = read_out(net.head, x, w_plus[:, self.spec.layers].flatten(1))
         loss, gradient = picture_loss(image, target, weight)
 
-        gradient, at_styles = pull_image(gradient)
+        gradient, at_styles = pull_image(gradient + wish)
         rows = list(at_styles.reshape(-1, LAST_LAYER + 1 - self.spec.layers.start, STYLE_DIM).unbind(1))
         for pull in reversed(pulls):
             gradient, first, second = pull(gradient)
