@@ -29,9 +29,9 @@ FEWEST_STEPS = 150  # of the same where steps are slow: the last third brings li
 SECONDS = 55.0  # that such a fit should take
 RATE = 0.06  # largest step, in standard deviations of W
 WARM_UP = 5  # steps
-IDENTITY = 0.5  # weight of the distance to the recogniser against the pixels' loss
+IDENTITY = 0.15  # weight of the identity distance; with more, edits fade, and unseen pictures gain nothing
 PULL = 2e-4  # loss per squared standard deviation, summed over the offset: keeps latents where edits work
-FINE_PULL = 2.5  # times that in the fine layers, which otherwise pay for a few pixels with smooth skin
+FINE_PULL = 8  # times that in the fine layers, which otherwise pay for a few pixels with smooth skin
 OUTSIDE = 0.2  # weight of hair and backdrop against the face
 SOFTNESS = 0.025  # width of the face's soft edge as a share of the picture
 

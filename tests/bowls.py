@@ -12,7 +12,7 @@ from models.inversion import Gradients
 from models.latent import std_w
 from models.zoo import IdentityGradient, PictureGradient
 
-STEEPNESS = 10.0  # a real loss is worth more than the pull to W, too
+STEEPNESS = 40.0  # a real loss is worth more than the pull to W, too
 
 
 def bowl(away_from_goal: Callable[[F32], F32], size: int, floor: float = 0.1) -> Gradients:

@@ -72,6 +72,10 @@ def test_a_photograph_comes_nearer_with_every_part_of_the_fit(view: View) -> Non
     before = load_generator(256).synthesize(view.latent)
     errors = [float((view.weight * np.abs(image - view.target)).mean()) for image in (before, picture)]
     assert errors[1] < 0.75 * errors[0]
+    axes = view.down, view.across
+    who = gradients.identity.embed(view.target, *axes)
+    distances = [gradients.identity.at(image, *axes, who)[0] for image in (before, picture)]
+    assert distances[1] < 0.6 * distances[0]
 
 
 @pytest.mark.slow

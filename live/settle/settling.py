@@ -21,7 +21,7 @@ NEWER = 1.25  # where there is room for no more views: how much farther apart th
 FOLLOW_STEPS = 40  # for a view that came after the first
 LOSS_FALLS = 0.005  # share by which the loss must have fallen
 FALLING_STEPS = 40  # in so many steps; else it is as good as it gets
-SPEED = 0.02  # standard deviations of W a second by which a face may change; the whole way is about 0.4
+SPEED = 0.02  # standard deviations of W a second by which a face may change; the whole way is about 0.25
 EASE_SECONDS = 1.5  # in which most of the last of it comes
 ARRIVED = 1e-3  # standard deviations of W; nobody sees less
 
