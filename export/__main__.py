@@ -31,7 +31,7 @@ COMMANDS = {
     "heads": Command("export.train_heads", "train the generator's image heads at 256 and 512 px"),
     "student": Command("export.train_student", "train the narrow generator at 256 px"),
     "compare": Command("export.student_report", "measure the narrow generator against the one it stands for"),
-    "graphs": Command("export.to_onnx", "write the generator's and the mapping network's ONNX graphs"),
+    "graphs": Command("export.to_onnx", "write the ONNX graphs of generator, mapping network and gradients"),
     "onnx": Command("export.to_artefact", "write a generator or an encoder, of any checkpoint, as ONNX", ("onnx",)),
     "openvino": Command("export.to_artefact", "the same as OpenVINO's own format", ("openvino",)),
     "tensorrt": Command("export.to_artefact", "the same as TensorRT engines, on a machine with a GPU", ("tensorrt",)),

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.face_chip import CHIP_POINTS, IDENTITY_CHIP, face_in_chip
+from models.face_chip import CHIP_POINTS, IDENTITY_CHIP, chip_axis, face_in_chip
 from models.face_mesh import EYE_CORNERS
 from models.networks.mesh_detector import SIZE
 
@@ -32,7 +32,7 @@ def cut_chips(images: Tensor, landmarks: Tensor) -> Tensor:
     face, square = seen - mean, chip.square().sum()
     cosine = (face * chip).sum((1, 2)) / square
     sine = (face[..., 1] * chip[:, 0] - face[..., 0] * chip[:, 1]).sum(1) / square
-    axis = torch.linspace(1, size - 1, size)  # where dlib's rounding puts the centres of a chip's pixels
+    axis = torch.from_numpy(chip_axis(size)).float()
     y, x = torch.meshgrid(axis - centre[1], axis - centre[0], indexing="ij")
     cosine, sine = cosine[:, None, None], sine[:, None, None]
     places = torch.stack([cosine * x - sine * y, sine * x + cosine * y], -1) + mean[:, :, None]

@@ -99,10 +99,13 @@ def refer_to_weights(graph: onnx.ModelProto, module: str) -> None:
         for moved in (weight, bias):
             graph.graph.initializer.remove(initializers[moved])
     last = np.frombuffer(data, "<f4", stored.last.count, stored.last.offset)
-    for tensor in list(graph.graph.initializer):  # a trace gives it names of its own
-        if math.prod(tensor.dims) == last.size and np.array_equal(onnx.numpy_helper.to_array(tensor).ravel(), last):
-            graph.graph.initializer.remove(tensor)
-            point(tensor.name, stored.last, list(tensor.dims))
+    (tensor,) = (  # a trace gives it a name of its own
+        one
+        for one in graph.graph.initializer
+        if math.prod(one.dims) == last.size and np.array_equal(onnx.numpy_helper.to_array(one).ravel(), last)
+    )
+    graph.graph.initializer.remove(tensor)
+    point(tensor.name, stored.last, list(tensor.dims))
     graph.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, 2, 3], np.int64), "recogniser.axes"))
     nodes += graph.graph.node
     del graph.graph.node[:]

@@ -5,14 +5,13 @@ wheel's ``.bin``; only what was trained here is stored in the graph. Each graph 
 network.
 
 The generator is written whole, and as a front (up to 64 px, the same at every size) and a back: what changes later
-layers of W+ alone needs the back alone. At 256 px there are graphs of its gradient
-too, for optimisation: at W+, and at its last weights.
+layers of W+ alone needs the back alone. At 256 px there are graphs of its gradient too, for optimisation: at W+, and
+at its last weights; and one of the face recogniser's gradient at the picture, which points into dlib's file.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
 from collections.abc import Mapping as Map
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ from export.ship_encoder import store_in_float16
 from export.trace import traced
 from models import ir, registry, zoo
 from models.arrays import F32
-from models.face_chip import recogniser_axes
+from models.face_chip import CHIP_POINTS, face_in_chip, recogniser_axes
 from models.latent import broadcast
 from models.networks import mapping as mapping_net
 from models.networks import mobile_stylegan as ms
@@ -43,7 +42,6 @@ from models.networks.synthesis_gradient import SynthesisGradient
 from models.networks.tuned_back import TunedBack
 from models.runtime import load_engine
 
-OPSET = 17
 TOLERANCE = 1e-3  # largest error in either engine, as a share of the largest value
 GRADIENT_TOLERANCE = 0.03  # of a gradient; the signs in the loss flip with the last bit of a pixel
 
@@ -73,13 +71,8 @@ def referenced_graph(
     Its published initialisers point into the file `weights`, those in another order of bands through a Gather that
     engines fold when they load; its own are stored in float16.
     """
-    buffer = io.BytesIO()
-    torch.onnx.export(
-        Part(net, method), tuple(inputs.values()), buffer, input_names=list(inputs), output_names=list(outputs),
-        dynamo=False, opset_version=OPSET, dynamic_axes={name: {0: "N"} for name in (*inputs, *outputs)},
-        do_constant_folding=False,
-    )  # fmt: skip
-    model = onnx.load_from_string(buffer.getvalue())
+    examples = {name: value.detach().numpy() for name, value in inputs.items()}
+    model = traced(Part(net, method), examples, *outputs, fold=False)
     orders: dict[str, onnx.TensorProto] = {}
     gathers = []
     for initializer in model.graph.initializer:
@@ -195,7 +188,7 @@ def write_gradients(size: int, heads: Path, out: Path) -> dict[str, dict[str, fl
         "change": 0.1 * torch.randn(1, tuned.length, generator=random),
         "target": torch.from_numpy(np.roll(image, 5, axis=3)),
         "weight": torch.ones(1, 1, size, size),
-        "wish": torch.zeros(1, 3, size, size),
+        "wish": torch.randn(1, 3, size, size, generator=random) / size**2,
     }
     errors = {}
     for name, form, method, reads, outputs in (
@@ -214,27 +207,31 @@ def write_gradients(size: int, heads: Path, out: Path) -> dict[str, dict[str, fl
     return errors
 
 
-def write_recognition(size: int, out: Path) -> dict[str, float]:
-    """Writes recogniser-gradient.onnx, for pictures of `size` pixels; returns its largest error by engine."""
+def write_recognition(size: int, out: Path) -> dict[str, dict[str, float]]:
+    """Writes recogniser-gradient.onnx, for pictures of `size` pixels; returns the largest error of each output."""
     weights = registry.path("identity")
     net = RecognitionGradient(load_recogniser(weights))
     random = np.random.default_rng(5)
-    down, across = recogniser_axes(random.uniform(0.3 * size, 0.7 * size, (478, 2)).astype(np.float32), size)
+    landmarks = np.zeros((478, 2), np.float32)
+    landmarks[list(CHIP_POINTS)] = face_in_chip(size, 0.25)  # a face that fills the picture as it does a chip
+    down, across = recogniser_axes(landmarks, size)
     inputs = {
         "image": random.uniform(-1, 1, (1, 3, size, size)).astype(np.float32),
         "down": down,
         "across": across,
         "wanted": random.standard_normal((1, EMBEDDING)).astype(np.float32),
     }
-    graph = traced(net, inputs, "embedding", "distance", "gradient", fold=False)
+    outputs = ("embedding", "distance", "gradient")
+    graph = traced(net, inputs, *outputs, fold=False)
     refer_to_weights(graph, "net")
     store_in_float16(graph)
     path = out / "recogniser-gradient.onnx"
     onnx.save(graph, path)
     tensors = {name: torch.from_numpy(values) for name, values in inputs.items()}
     with torch.no_grad():
-        *_, gradient = net(*tensors.values())
-    return checked(zoo.beside_weights(path, weights), tensors, "gradient", gradient.numpy(), GRADIENT_TOLERANCE)
+        made = dict(zip(outputs, net(*tensors.values()), strict=True))
+    beside = zoo.beside_weights(path, weights)
+    return {name: checked(beside, tensors, name, value.numpy()) for name, value in made.items()}
 
 
 def example_picture(net: ms.Synthesis) -> tuple[torch.Tensor, F32]:

@@ -33,10 +33,16 @@ def face_in_chip(size: int, padding: float) -> F64:
     return np.asarray((CHIP_FACE + padding) / (2 * padding + 1) * size)
 
 
+def chip_axis(size: int) -> F64:
+    """float64 [size], where dlib's rounding puts the centres of a chip's pixels."""
+    return np.linspace(1, size - 1, size)
+
+
 def recogniser_axes(landmarks: F32, size: int) -> tuple[F32, F32]:
     """What cuts the recogniser's chip out of an aligned crop, whose eyes are level: ``down @ crop @ across.T``.
 
-    Bilinear, as dlib's own of a face that is about as large as in the chip; moved and scaled, not turned.
+    Bilinear, as dlib's own of a face that is about as large as in the chip; moved and scaled, not turned by the few
+    degrees that dlib would.
 
     Args:
         landmarks: float32 [478, 2], in pixels of the crop.
@@ -49,8 +55,7 @@ def recogniser_axes(landmarks: F32, size: int) -> tuple[F32, F32]:
     chip, face = face_in_chip(side, padding), landmarks[list(CHIP_POINTS)].astype(np.float64)
     centre, middle = chip.mean(axis=0), face.mean(axis=0)
     scale = ((chip - centre) * (face - middle)).sum() / ((chip - centre) ** 2).sum()  # least squares
-    pixels = np.linspace(1, side - 1, side)  # where dlib's rounding puts their centres
-    x, y = (scale * (pixels - centre[axis]) + middle[axis] for axis in (0, 1))
+    x, y = (scale * (chip_axis(side) - centre[axis]) + middle[axis] for axis in (0, 1))
     across, down = (
         np.clip(1 - np.abs(places[:, None] - np.arange(size)), 0, None).astype(np.float32) for places in (x, y)
     )

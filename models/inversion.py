@@ -174,7 +174,8 @@ def compare(view: View, w_plus: F32, gradients: Gradients) -> tuple[View, float,
         gradients: at the view's size.
 
     Returns:
-        The view, with what the recogniser said; the loss; its gradient at the latent, float32 [1, 18, 512].
+        The view, with what the recogniser said; the loss; and which way it rises, float32 [1, 18, 512]: the gradient
+        of the pixels' loss and of what the recogniser said last time.
     """
     identity = view.identity
     if identity is None:

@@ -2,7 +2,7 @@
 
 The idea is that of pivotal tuning (Roich et al., "Pivotal Tuning for Latent-based Editing of Real Images",
 arXiv:2106.05744): the latents stay where they are, found before, and a few weights give way. What keeps the change
-near them is a pull to the weights as they were. The loss is the inversion's.
+near them is a pull to the weights as they were. The loss is the inversion's, of pixels alone.
 """
 
 from __future__ import annotations

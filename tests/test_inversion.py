@@ -9,9 +9,10 @@ import pytest
 
 from models.arrays import F32
 from models.engine import Engine
-from models.inversion import IDENTITY, Gradients, View, compare, fit_offset
+from models.inversion import FINE_PULL, IDENTITY, PULL, STEPS, Gradients, View, compare, fit_offset
+from models.latent import FINE, std_w
 from models.zoo import IdentityGradient, PictureGradient
-from tests.bowls import bowl
+from tests.bowls import STEEPNESS, bowl
 
 LATENT = np.zeros((1, 18, 512), np.float32)
 AXIS = np.zeros((1, 150, 2), np.float32)
@@ -65,7 +66,10 @@ def test_the_loss_is_that_of_the_pixels_and_the_share_of_the_identity() -> None:
     assert same == loss
 
 
-def test_an_offset_ends_between_what_it_is_drawn_to_and_the_mean() -> None:
-    goal = np.full_like(LATENT, 0.05)
-    *_, last = fit_offset([view(0.0)], bowl(lambda w_plus: w_plus - goal, size=2), 60)
-    assert 0 < float(np.abs(last.offset - goal).mean()) < 0.3 * float(np.abs(goal).mean())
+def test_the_pull_to_the_encoders_latent_is_stronger_in_the_fine_layers() -> None:
+    far = np.float32(5.0)  # standard deviations of W; the bowl is as steep everywhere
+    *_, last = fit_offset([view(0.0)], bowl(lambda w_plus: w_plus / std_w() - far, size=2), STEPS)
+    offset = np.abs(last.offset / std_w()).mean(axis=2)[0]
+    steepness = STEEPNESS / LATENT.size
+    np.testing.assert_allclose(offset[FINE], steepness / (2 * PULL * FINE_PULL), rtol=0.05)
+    assert offset[: FINE.start].min() > 3 * offset[FINE].max()

@@ -27,6 +27,7 @@ from export.measure import IdentityMeter, face_chip
 from export.pool import MADE_AT, SIZE
 from export.training_input import to_input
 from models.alignment import crop, to_crop_matrix, to_rgb, transform_points
+from models.inversion import make_view
 from models.landmarker import Landmarker
 from models.networks.face_recogniser import load_recogniser
 from models.networks.mesh_detector import load_mesh_detector
@@ -61,6 +62,16 @@ def test_the_recogniser_computes_what_dlib_does(face: tuple[U8, F32]) -> None:
     cut_by_us = cut_chips(to_input(image[None]), torch.from_numpy(landmarks)[None])
     assert cut_by_us.shape == (1, 3, *[IDENTITY_CHIP[0]] * 2)
     assert np.linalg.norm(net(cut_by_us)[0].numpy() - dlibs) < CHIP_TOLERANCE
+
+
+def test_fits_are_held_to_whom_dlib_sees(astronaut: U8) -> None:
+    with Landmarker(registry.path("face-landmarker")) as landmarker:
+        landmarks = landmarker.detect(astronaut)[0].landmarks
+    view = make_view(astronaut, landmarks, zoo.load_encoder(), 256)
+    inside = transform_points(to_crop_matrix(landmarks, 256), landmarks).astype(np.float32)
+    dlibs = IdentityMeter().embed(to_rgb(view.target), inside)
+    ours = zoo.load_identity_gradient().embed(view.target, view.down, view.across)[0]
+    assert np.linalg.norm(ours - dlibs) < CHIP_TOLERANCE
 
 
 def test_the_mesh_lies_where_mediapipe_finds_it(astronaut: U8) -> None:

@@ -27,12 +27,13 @@ def net() -> Any:  # noqa: ANN401 - torch has no types here
     return net
 
 
-def problem(batch: int = 1) -> tuple[Any, Any, Any]:
-    """W+, target and weight."""
+def problem(batch: int = 1) -> tuple[Any, Any, Any, Any]:
+    """W+, target, weight and a wish about as large as the loss's gradient."""
     generator = torch.Generator().manual_seed(2)
     w_plus = torch.randn(batch, 18, 512, generator=generator, dtype=torch.float64)
     target = torch.rand(batch, 3, 256, 256, generator=generator, dtype=torch.float64)
-    return w_plus, target, torch.rand(batch, 1, 256, 256, generator=generator, dtype=torch.float64)
+    weight = torch.rand(batch, 1, 256, 256, generator=generator, dtype=torch.float64)
+    return w_plus, target, weight, torch.randn(target.shape, generator=generator, dtype=torch.float64) / 256**2
 
 
 def test_the_haar_transforms_undo_each_other() -> None:
@@ -41,12 +42,12 @@ def test_the_haar_transforms_undo_each_other() -> None:
 
 
 def test_the_gradient_is_that_of_automatic_differentiation(net: Any) -> None:  # noqa: ANN401
-    w_plus, target, weight = problem(batch=2)
-    image, _, gradient = SynthesisGradient(net)(w_plus, target, weight)
+    w_plus, target, weight, wish = problem(batch=2)
+    image, _, gradient = SynthesisGradient(net)(w_plus, target, weight, wish)
     w_plus.requires_grad_()
     expected = net(w_plus)
     torch.testing.assert_close(image, expected.detach())
-    picture_loss(expected, target, weight)[0].sum().backward()
+    (picture_loss(expected, target, weight)[0].sum() + (wish * expected).sum()).backward()
     largest = w_plus.grad[:, :READ].abs().amax(dim=2)
     assert float(largest.min()) > 0, "every layer that is read must count"
     error = (gradient - w_plus.grad).abs().amax(dim=2)[:, :READ] / largest
@@ -55,11 +56,11 @@ def test_the_gradient_is_that_of_automatic_differentiation(net: Any) -> None:  #
 
 
 def test_the_loss_falls_as_its_gradient_says(net: Any) -> None:  # noqa: ANN401
-    w_plus, target, weight = problem()
-    graph = SynthesisGradient(net)
-    _, _, gradient = graph(w_plus, target, weight)
+    w_plus, target, weight, _ = problem()
+    graph, nothing = SynthesisGradient(net), torch.zeros_like(target)
+    _, _, gradient = graph(w_plus, target, weight, nothing)
     step = 1e-6 * torch.randn(w_plus.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    up, down = (graph(w_plus + sign * step, target, weight)[1] for sign in (1, -1))
+    up, down = (graph(w_plus + sign * step, target, weight, nothing)[1] for sign in (1, -1))
     predicted = float((gradient * step).sum())
     assert float(up - down) / 2 == pytest.approx(predicted, rel=1e-4)
 

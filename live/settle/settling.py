@@ -132,7 +132,8 @@ def step(settling: Settling, gradients: Gradients) -> Settling:
     if unmeasured is not None:
         view = views[unmeasured].view
         seen, before, _ = compare(view, view.latent, gradients)
-        seen = replace(seen, wish=None)  # that was for a picture without the offset
+        if descent.offset.any():
+            seen = replace(seen, wish=None)  # that was for a picture without the offset
         return replace(settling, views=_put(views, unmeasured, replace(views[unmeasured], view=seen, before=before)))
     turn = next((i for i, kept in enumerate(views) if kept.newest is None), descent.number % len(views))
     total = descent.number + settling.left
