@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,11 +43,14 @@ def test_a_folder_without_pairs_is_told_what_is_expected(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_people_come_nearer(faces_dir: Path, tmp_path: Path) -> None:
+    name = sorted(path.name.split("_")[0] for path in faces_dir.glob("*_neutral.*"))[1]  # the first was trained on
+    for path in faces_dir.glob(f"{name}_*"):
+        shutil.copy(path, tmp_path)
     few = ["--people", "1", "--viewed", "0", "--steps", "40", "--tuning-steps", "24"]
-    main(["--photos", str(faces_dir), *few, "--out", str(tmp_path)])
+    main(["--photos", str(tmp_path), *few, "--out", str(tmp_path)])
     report = json.loads((tmp_path / "enrolled.json").read_text())
     (person,) = report["people"].values()
-    assert person["enrolled"]["identity"] < 0.9 * person["encoder"]["identity"]
-    assert person["tuned"]["identity"] < person["enrolled"]["identity"]
+    assert person["enrolled"]["identity"] < 0.5 * person["encoder"]["identity"]
+    assert person["tuned"]["landmarks"] < person["enrolled"]["landmarks"]
     assert person["enrolled"]["effect_smile_1"] > 0.7 * person["encoder"]["effect_smile_1"]
     assert report["views"] == []
