@@ -30,7 +30,7 @@ from export.ship_encoder import store_in_float16
 from export.trace import traced
 from models import ir, registry, zoo
 from models.arrays import F32
-from models.face_chip import CHIP_POINTS, face_in_chip, recogniser_axes
+from models.face_chip import CHIP_POINTS, IDENTITY_CHIP, face_in_chip, recogniser_axes
 from models.latent import broadcast
 from models.networks import mapping as mapping_net
 from models.networks import mobile_stylegan as ms
@@ -213,7 +213,9 @@ def write_recognition(size: int, out: Path) -> dict[str, dict[str, float]]:
     net = RecognitionGradient(load_recogniser(weights))
     random = np.random.default_rng(5)
     landmarks = np.zeros((478, 2), np.float32)
-    landmarks[list(CHIP_POINTS)] = face_in_chip(size, 0.25)  # a face that fills the picture as it does a chip
+    landmarks[list(CHIP_POINTS)] = face_in_chip(
+        size, IDENTITY_CHIP[1]
+    )  # a face that fills the picture as it does a chip
     down, across = recogniser_axes(landmarks, size)
     inputs = {
         "image": random.uniform(-1, 1, (1, 3, size, size)).astype(np.float32),

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 EMBEDDING = 128
 CHANNELS = (32, 32, 32, 64, 64, 64, 64, 128, 128, 128, 256, 256, 256, 256)  # of the residual blocks, in order
 HALVED = (3, 7, 10, 13)  # blocks that halve the picture
+POOL, POOL_STRIDE = 3, 2  # of the one pooling by the largest
 MEANS = (122.782, 117.001, 104.298)  # of R, G, B in [0, 255]
 
 
@@ -59,7 +60,7 @@ class FaceRecogniser(nn.Module):
 
     def forward(self, chips: Tensor) -> Tensor:
         x = F.relu(self.first((chips - self.means) / 256))
-        x = self.blocks(F.max_pool2d(x, 3, 2))
+        x = self.blocks(F.max_pool2d(x, POOL, POOL_STRIDE))
         return cast(Tensor, self.last(x.mean(dim=(2, 3))))
 
 

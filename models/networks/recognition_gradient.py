@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.networks.face_recogniser import FaceRecogniser, Residual, grown
+from models.networks.face_recogniser import POOL, POOL_STRIDE, FaceRecogniser, Residual, grown
 
-POOL, POOL_STRIDE = 3, 2  # of the recogniser's one pooling by the largest
 NEAR = 1e-6  # distance of embeddings below which there is no direction to go
 
 Pull: TypeAlias = Callable[[Tensor], Tensor]  # d/d(output) -> d/d(input)
