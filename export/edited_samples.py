@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from export.pool import MADE_AT, Pool, compile_generator
+from export.default_generator import compile_generator
+from export.pool import MADE_AT, Pool
 from models import registry
 from models.alignment import to_rgb
 from models.arrays import F32

@@ -15,9 +15,9 @@ from torch import nn
 
 from export.checkpoints import GeneratorCheckpoint, load_generator, read_generator
 from export.checkpoints.psp import EncoderCheckpoint, load_encoder, read_encoder
+from export.default_generator import load_network
 from export.fresh_inputs import crops, inputs_of_artefact, mixed, normal, w_statistics
 from export.sampling import sample_w_plus
-from export.to_onnx import load_network
 from export.trace import Feeds, folded, graph_reference, module_reference, traced
 from models import artefact, ir, latent, registry, zoo
 from models.arrays import F32

@@ -7,18 +7,16 @@ reads what is there. Started again, it goes on where it stopped.
 from __future__ import annotations
 
 import argparse
-import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import cv2
 import numpy as np
-import openvino as ov
 import torch
 from numpy.typing import NDArray
 from rich.progress import Progress
 
+from export.default_generator import compile_generator
 from export.sampling import sample_free_w_plus, sample_w_plus
 from models import ir, latent, registry, zoo
 from models.alignment import to_rgb
@@ -29,7 +27,7 @@ from models.networks import mapping as mapping_net
 from models.networks import mobile_stylegan as ms
 
 SIZE = 128  # pixels of a stored picture
-MADE_AT = 256  # pixels it is generated and labelled at
+MADE_AT = 256  # pixels it is labelled at, and generated at where no more are asked for
 CHUNK = 64  # samples between two updates of the counter
 
 
@@ -44,7 +42,7 @@ class Pool:
         blendshapes: float32 [N, 52].
         pose: float32 [N, 3], yaw, pitch, roll in degrees.
         counter: the file that says how many rows are written.
-        pictures: uint8 [N, 256, 256, 3], RGB, as the generator made them; None = they were not kept.
+        pictures: uint8 [N, 256, 256, 3], RGB, as the generator made them or reduced; None = not kept.
     """
 
     images: U8
@@ -101,33 +99,24 @@ def open_pool(folder: Path, capacity: int | None = None, *, pictures: bool = Fal
     return Pool(**arrays, counter=folder / "filled")
 
 
-def compile_generator(size: int, heads: Path, threads: int) -> ov.InferRequest:
-    """The generator at any size a head was trained for, in OpenVINO's own precision."""
-    published = ir.read(registry.path("synthesis-xml"))
-    net = ms.load_published(published, size)
-    ms.load_head(net, heads / f"head-{size}.npz")
-    buffer = io.BytesIO()
-    torch.onnx.export(net, (torch.zeros(1, 18, 512),), buffer, dynamo=False, opset_version=17)
-    core = ov.Core()
-    model = core.read_model(buffer.getvalue())
-    options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
-    return cast(ov.InferRequest, core.compile_model(model, "CPU", options).create_infer_request())
-
-
 def main(argv: list[str] | None = None) -> None:
     """Command line of `python -m export pool`."""
     parser = argparse.ArgumentParser(prog="python -m export pool", description=__doc__)
     parser.add_argument("--count", type=int, default=50_000)
     parser.add_argument("--folder", type=Path, default=Path("runs/pool"))
     parser.add_argument("--heads", type=Path, default=zoo.SHIPPED / "heads")
-    parser.add_argument("--pictures", action="store_true", help="keep whole pictures, which the student learns from")
+    parser.add_argument("--pictures", action="store_true", help="keep whole pictures, of 256 px")
+    parser.add_argument(
+        "--draw-at", type=int, choices=sorted(ms.HEADS), default=MADE_AT,
+        help="pixels the generator draws; more than 256 are reduced to as many: what the student learns from",
+    )  # fmt: skip
     parser.add_argument("--free", action="store_true", help="fill the rest with faces off W, as photographs are")
     parser.add_argument("--seed", type=int, default=1, help="another one makes other faces: of use in a new --folder")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     pool = open_pool(args.folder, args.count, pictures=args.pictures)
-    request = compile_generator(MADE_AT, args.heads, args.threads)
+    request = compile_generator(args.draw_at, args.heads, args.threads)
     z_to_w = mapping_net.load_published(ir.read(registry.path("mapping-xml")))
     sample = sample_free_w_plus if args.free else sample_w_plus
     row = pool.filled
@@ -138,9 +127,12 @@ def main(argv: list[str] | None = None) -> None:
             rng = np.random.default_rng([args.seed, row])
             latents = sample(rng, CHUNK, lambda z: z_to_w(torch.from_numpy(z)).numpy(), latent.mean_w())
             for w_plus in latents:
-                rgb = to_rgb(np.array(request.infer([w_plus[None]])[0]))
+                if row == args.count:
+                    break
+                drawn = to_rgb(np.array(request.infer([w_plus[None]])[0]))
+                rgb = np.asarray(cv2.resize(drawn, (MADE_AT, MADE_AT), interpolation=cv2.INTER_AREA), np.uint8)
                 faces = landmarker.detect(rgb)
-                if not faces or row == args.count:
+                if not faces:
                     continue
                 pool.images[row] = cv2.resize(rgb, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
                 if pool.pictures is not None:

@@ -22,8 +22,9 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from export.default_generator import load_network
 from export.sampling import sample_w_plus
-from export.to_onnx import load_network, write_parts
+from export.to_onnx import write_parts
 from export.train_heads import psnr
 from models import zoo
 from models.errors import UserError

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from export.to_onnx import load_network
+from export.default_generator import load_network
 from models import zoo
 from models.errors import UserError
 from models.latent import broadcast, mean_w

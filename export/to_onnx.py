@@ -25,6 +25,7 @@ from onnx import helper, numpy_helper
 from onnx.external_data_helper import set_external_data
 from torch import nn
 
+from export.default_generator import load_network
 from export.recognition import refer_to_weights
 from export.ship_encoder import store_in_float16
 from export.trace import traced
@@ -105,14 +106,6 @@ class Parts:
     whole: Path
     front: Path
     back: Path
-
-
-def load_network(size: int, heads: Path) -> ms.Synthesis:
-    """The generator at `size` pixels, with its head from the folder `heads` where that was trained here."""
-    net = ms.load_published(ir.read(registry.path("synthesis-xml")), size)
-    if ms.HEADS[size].hidden:
-        ms.load_head(net, heads / f"head-{size}.npz")
-    return net
 
 
 def write_parts(net: ms.Synthesis, kind: str, out: Path) -> Parts:

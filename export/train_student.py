@@ -1,12 +1,13 @@
 """Trains the student: the generator at 256 px with fewer channels from 64 px on, less than half its multiplications.
 
-It starts from the published weights (export/prune.py) and learns from the pool's pictures to draw what the teacher
-draws of the same W+; up to 32 px it is the published generator, byte for byte. The loss is the mean over faces of the
-logarithm of the squared error, which is their PSNR: a smooth face counts as much as one with a lot of hair, whose
-error is ten times as large. Steps are taken by SOAP (Vyas et al., "SOAP: Improving and Stabilizing Shampoo using
-Adam", ICLR 2025): the channels that a pointwise convolution reads are much alike, and Adam, which sees weights one by
-one, took more than twice as many steps. The learning rate follows a cosine of the time spent. Stopped and started
-again, it goes on.
+It starts from the published weights (export/prune.py) and learns to draw the pool's pictures from their W+: the
+teacher's, or better those at 1024 px, reduced (`python -m export pool --draw-at 1024`), which know what the teacher's
+own head at 256 px does not. Up to 32 px it is the published generator, byte for byte. The loss is the mean over faces
+of the logarithm of the squared error, which is their PSNR: a smooth face counts as much as one with a lot of hair,
+whose error is ten times as large. Steps are taken by SOAP (Vyas et al., "SOAP: Improving and Stabilizing Shampoo
+using Adam", ICLR 2025): the channels that a pointwise convolution reads are much alike, and Adam, which sees weights
+one by one, took more than twice as many steps. The learning rate follows a cosine of the time spent. Stopped and
+started again, it goes on.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from export.checkpoint import append_row, save_checkpoint
+from export.default_generator import load_network
 from export.narrow_draw import from_narrowed, up_to_narrowed
 from export.pool import Pool, open_pool
 from export.prune import pruned
 from export.schedule import add_to_average, rate_share, size_of
-from export.to_onnx import load_network
 from export.train_heads import clipped_error, psnr
 from export.training_input import HELD_OUT, to_input
 from models import ir, registry, zoo
@@ -68,16 +69,12 @@ def held_out_latent(pool: Pool, row: int) -> Tensor:
     return torch.from_numpy(pool.latents[row : row + 1].astype(np.float32))
 
 
-def ratio_to_teacher(image: Tensor, pool: Pool, row: int) -> float:
-    """DB of a picture [1, 3, S, S] against the teacher's of the same face."""
-    assert pool.pictures is not None
-    return psnr(image.numpy(), to_input(np.array(pool.pictures[row : row + 1])).numpy())
-
-
 def held_out_ratios(net: ms.Synthesis, pool: Pool) -> list[float]:
-    """DB against the teacher's pictures of held-out faces."""
+    """DB against the pool's pictures of held-out faces."""
+    assert pool.pictures is not None
     with torch.no_grad():
-        return [ratio_to_teacher(net(held_out_latent(pool, row)), pool, row) for row in range(COMPARED)]
+        drawn = [net(held_out_latent(pool, row)).numpy() for row in range(COMPARED)]
+    return [psnr(image, to_input(np.array(pool.pictures[k : k + 1])).numpy()) for k, image in enumerate(drawn)]
 
 
 def ship(net: ms.Synthesis, pool: Pool, heads: Path, out: Path) -> dict[str, object]:
@@ -85,14 +82,14 @@ def ship(net: ms.Synthesis, pool: Pool, heads: Path, out: Path) -> dict[str, obj
     state = net.state_dict()
     own = {name: value.numpy().astype(np.float16) for name, value in state.items() if not reads_published(name)}
     net.load_state_dict({**state, **{name: torch.from_numpy(value).float() for name, value in own.items()}})
-    full = load_network(1024, heads)
+    full, default = load_network(1024, heads), load_network(SIZE, heads)
     teacher, reduced = [], []
     for row in track(range(COMPARED), description="Comparing"):
         w_plus = held_out_latent(pool, row)
         with torch.no_grad():
-            image = net(w_plus)
-            reduced.append(psnr(image.numpy(), F.avg_pool2d(full(w_plus), 4).numpy()))
-        teacher.append(ratio_to_teacher(image, pool, row))
+            image = net(w_plus).numpy()
+            reduced.append(psnr(image, F.avg_pool2d(full(w_plus), 4).numpy()))
+            teacher.append(psnr(image, default(w_plus).numpy()))
     figures: dict[str, object] = {
         "held_out_faces": COMPARED,
         "psnr_db_teacher": float(np.mean(teacher)),

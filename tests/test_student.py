@@ -13,11 +13,11 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("onnx", reason="needs the train extra")
 
 from export import train_student  # noqa: E402
+from export.default_generator import load_network  # noqa: E402
 from export.narrow_draw import from_narrowed, up_to_narrowed  # noqa: E402
 from export.pool import open_pool  # noqa: E402
 from export.prune import pruned  # noqa: E402
 from export.sampling import sample_w_plus  # noqa: E402
-from export.to_onnx import load_network  # noqa: E402
 from export.train_heads import psnr  # noqa: E402
 from export.train_student import LEAST, loss_of  # noqa: E402
 from export.training_input import HELD_OUT  # noqa: E402

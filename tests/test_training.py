@@ -16,6 +16,7 @@ import torch
 
 from export.augment import disturb_landmarks, misalign, photograph
 from export.latent_metric import ridge_rows
+from export.pool import main as fill
 from export.pool import open_pool
 from export.sampling import LEAN_RANGE, MIXED_SHARE, sample_free_w_plus, sample_w_plus
 from export.schedule import add_to_average, rate_share
@@ -27,6 +28,7 @@ from models.errors import UserError
 from models.networks import mobile_stylegan
 from models.networks.encoder import Encoder
 from models.zoo import load_generator, load_mapping
+from tests.pictures import peak_signal_to_noise
 
 pytestmark = pytest.mark.train
 
@@ -139,6 +141,18 @@ def test_a_pool_keeps_whole_pictures_from_its_first_face_or_not_at_all(tmp_path:
     assert open_pool(tmp_path / "without").pictures is None
     with pytest.raises(UserError, match="begun without"):
         open_pool(tmp_path / "without", 3, pictures=True)
+
+
+def test_a_pool_drawn_larger_holds_the_same_faces_reduced(tmp_path: Path) -> None:
+    for size in ("256", "1024"):
+        fill(["--pictures", "--count", "2", "--draw-at", size, "--folder", str(tmp_path / size)])
+    small, large = open_pool(tmp_path / "256"), open_pool(tmp_path / "1024")
+    assert small.filled == large.filled == 2
+    np.testing.assert_array_equal(small.latents, large.latents)
+    assert small.pictures is not None and large.pictures is not None
+    for drawn, reduced in zip(small.pictures, large.pictures, strict=True):
+        assert 28 < peak_signal_to_noise(drawn, reduced) < 50, "the head at 256 px is near, and not the same"
+    np.testing.assert_allclose(small.landmarks, large.landmarks, atol=0.02)
 
 
 def test_a_pool_grows_without_losing_what_it_holds(tmp_path: Path) -> None:
