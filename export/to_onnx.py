@@ -187,8 +187,11 @@ def write_gradients(size: int, heads: Path, out: Path) -> dict[str, dict[str, fl
     for name, form, method, reads, outputs in (
         ("gradient", gradient, "forward", ("w_plus", "target", "weight", "wish"), ("image", "loss", "gradient")),
         ("tuned-back", tuned, "forward", ("features", "w_plus", "change"), ("image",)),
-        ("tuning", tuned, "gradient", ("features", "w_plus", "change", "target", "weight"), ("loss", "gradient")),
-    ):
+        (
+            "tuning", tuned, "gradient", ("features", "w_plus", "change", "target", "weight", "wish"),
+            ("image", "loss", "gradient"),
+        ),
+    ):  # fmt: skip
         inputs = {key: examples[key] for key in reads}
         path = out / f"generator-{size}-{name}.onnx"
         onnx.save(referenced_graph(form, method, inputs, outputs, constants, weights.name), path)

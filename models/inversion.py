@@ -2,9 +2,9 @@
 
 The encoder's latents of one person, whatever the pose and the expression, are off by much the same: what it does not
 know of that face. One offset, shared by several views, is fitted so that the generator's pictures match them; added
-to the encoder's latent of any later picture, it brings the person back. The loss is plain pixels at several sizes and
-how far a face recogniser holds the picture from the person: pixels alone are paid for with soft skin, and with an
-offset so large that edits fade.
+to the encoder's latent of any later picture, it brings the person back. The loss is plain pixels at several sizes,
+how far a face recogniser holds the picture from the person, and how grainy skin and hair are: pixels alone are paid
+for with soft skin, and with an offset so large that edits fade.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from models.arrays import F32, U8
 from models.face_chip import recogniser_axes
 from models.face_mesh import FACE_OVAL
 from models.latent import FINE, LAYERS, std_w
+from models.texture import texture_loss
 from models.zoo import Encoder, IdentityGradient, PictureGradient, load_identity_gradient, load_picture_gradient
 
 STEPS = 240  # of a fit to one view
@@ -30,6 +31,7 @@ SECONDS = 55.0  # that such a fit should take
 RATE = 0.06  # largest step, in standard deviations of W
 WARM_UP = 5  # steps
 IDENTITY = 0.15  # weight of the identity distance; with more, edits fade, and unseen pictures gain nothing
+TEXTURE = 12.0  # weight of the difference in grain; with less, skin is softer
 PULL = 2e-4  # loss per squared standard deviation, summed over the offset: keeps latents where edits work
 FINE_PULL = 8  # times that in the fine layers, which otherwise pay for a few pixels with smooth skin
 OUTSIDE = 0.2  # weight of hair and backdrop against the face
@@ -46,8 +48,8 @@ class View:
         weight: float32 [1, 1, R, R], how much each pixel matters; of mean 1.
         down, across: where the recogniser looks, see models.face_chip.recogniser_axes.
         identity: float32 [1, 128], the recogniser's embedding; None = it has not looked yet.
-        wish: float32 [1, 3, R, R], the gradient of the identity's share in the loss at the picture that was last made
-            for this view; None = none was made yet.
+        wish: float32 [1, 3, R, R], the gradient of what identity and texture have in the loss, at the picture that
+            was last made for this view; None = none was made yet.
     """
 
     latent: F32
@@ -165,8 +167,8 @@ def start(latent: F32) -> Descent:
 def compare(view: View, w_plus: F32, gradients: Gradients) -> tuple[View, float, F32]:
     """Compares a view with the picture of a latent.
 
-    Which way the identity wants the picture is known when it is made, and counts when the next one is made for this
-    view: a step changes little, and the generator has to run but once.
+    Which way identity and texture want the picture is known when it is made, and counts when the next one is made for
+    this view: a step changes little, and the generator has to run but once.
 
     Args:
         view: what to compare with.
@@ -174,16 +176,17 @@ def compare(view: View, w_plus: F32, gradients: Gradients) -> tuple[View, float,
         gradients: at the view's size.
 
     Returns:
-        The view, with what the recogniser said; the loss; and which way it rises, float32 [1, 18, 512]: the gradient
-        of the pixels' loss and of what the recogniser said last time.
+        The view, with what the picture is wished to be; the loss; and which way it rises, float32 [1, 18, 512]: the
+        gradient of the pixels' loss and of what was wished last time.
     """
     identity = view.identity
     if identity is None:
         identity = gradients.identity.embed(view.target, view.down, view.across)
     loss, slope, image = gradients.picture.at(w_plus, view.target, view.weight, view.wish)
-    distance, wish = gradients.identity.at(image, view.down, view.across, identity)
-    seen = replace(view, identity=identity, wish=np.asarray(IDENTITY * wish, np.float32))
-    return seen, loss + IDENTITY * distance, slope
+    distance, at_identity = gradients.identity.at(image, view.down, view.across, identity)
+    texture, at_texture = texture_loss(image, view.target, view.weight)
+    wish = np.asarray(IDENTITY * at_identity + TEXTURE * at_texture, np.float32)
+    return replace(view, identity=identity, wish=wish), loss + IDENTITY * distance + TEXTURE * texture, slope
 
 
 def descend(state: Descent, view: View, gradients: Gradients, rate: float) -> tuple[Descent, View, float]:

@@ -38,8 +38,10 @@ class TuningGradient:
         """float32 W+ [1, 18, 512] -> float32 [1, 512, 64, 64], which no change has a part in."""
         return self.front({"w_plus": w_plus})["features"]
 
-    def at(self, features: F32, w_plus: F32, change: F32, target: F32, weight: F32) -> tuple[float, F32]:
-        """The loss of models.networks.synthesis_gradient, and its gradient at the change.
+    def at(
+        self, features: F32, w_plus: F32, change: F32, target: F32, weight: F32, wish: F32
+    ) -> tuple[float, F32, F32]:
+        """The loss of models.networks.synthesis_gradient, its gradient at the change, and the picture.
 
         Args:
             features: of that W+.
@@ -47,13 +49,14 @@ class TuningGradient:
             change: float32 [1, P].
             target: float32 [1, 3, R, R], RGB in [-1, 1].
             weight: float32 [1, 1, R, R], how much each pixel matters; of mean 1.
+            wish: float32 [1, 3, R, R], the gradient at the picture of whatever else it is to be; not in the loss.
 
         Returns:
-            The loss, and its gradient float32 [1, P].
+            The loss, d(loss and wish)/dchange float32 [1, P], and the picture, float32 [1, 3, R, R].
         """
-        feeds = {"features": features, "w_plus": w_plus, "change": change, "target": target, "weight": weight}
-        found = self.engine(feeds)
-        return float(found["loss"][0]), found["gradient"]
+        latents = {"features": features, "w_plus": w_plus, "change": change}
+        found = self.engine({**latents, "target": target, "weight": weight, "wish": wish})
+        return float(found["loss"][0]), found["gradient"], found["image"]
 
 
 def load_tuning_gradient(engine: str = "auto") -> TuningGradient:

@@ -36,6 +36,7 @@ from models.inversion import (
 )
 from models.landmarker import Landmarker
 from models.latent import std_w
+from models.texture import texture_loss
 from models.tuned_generator import LENGTH, load_tuned_parts
 from models.zoo import Generator, load_encoder, load_generator, load_landmark_regressor
 
@@ -76,6 +77,8 @@ def test_a_photograph_comes_nearer_with_every_part_of_the_fit(view: View) -> Non
     who = gradients.identity.embed(view.target, *axes)
     distances = [gradients.identity.at(image, *axes, who)[0] for image in (before, picture)]
     assert distances[1] < 0.6 * distances[0]
+    grain = [texture_loss(image, view.target, view.weight)[0] for image in (before, picture)]
+    assert grain[1] < 0.8 * grain[0]
 
 
 @pytest.mark.slow

@@ -28,26 +28,29 @@ def back() -> Any:  # noqa: ANN401 - torch has no types here
 
 @pytest.fixture(scope="module")
 def problem() -> tuple[Any, ...]:
-    """Features, W+, target and weight."""
+    """Features, W+, target, weight and wish."""
     torch.manual_seed(2)
     features, w_plus = torch.randn(1, 512, 64, 64).double(), torch.randn(1, 18, 512).double()
-    return features, w_plus, torch.rand(1, 3, 256, 256).double(), torch.rand(1, 1, 256, 256).double()
+    target, weight, wish = (torch.rand(1, n, 256, 256).double() for n in (3, 1, 3))
+    return features, w_plus, target, weight, wish / 256**2
 
 
 def test_no_change_is_the_generator_as_it_is(back: Any, problem: tuple[Any, ...]) -> None:  # noqa: ANN401
-    features, w_plus, _, _ = problem
+    features, w_plus, *_ = problem
     nothing = torch.zeros(1, back.length).double()
     torch.testing.assert_close(back(features, w_plus, nothing), back.net.back(features, w_plus))
 
 
 def test_the_gradient_is_that_of_automatic_differentiation(back: Any, problem: tuple[Any, ...]) -> None:  # noqa: ANN401
-    features, w_plus, target, weight = problem
+    features, w_plus, target, weight, wish = problem
     change = (0.3 * torch.randn(1, back.length).double()).requires_grad_()
     with torch.no_grad():
-        loss, gradient = back.gradient(features, w_plus, change, target, weight)
-    expected, _ = picture_loss(back(features, w_plus, change), target, weight)
+        image, loss, gradient = back.gradient(features, w_plus, change, target, weight, wish)
+    drawn = back(features, w_plus, change)
+    expected, _ = picture_loss(drawn, target, weight)
     torch.testing.assert_close(loss, expected.detach())
-    expected.sum().backward()
+    torch.testing.assert_close(image, drawn.detach())
+    (expected.sum() + (wish * drawn).sum()).backward()
     start = 0
     for name in back.names:  # each by itself: a wrong one must not hide behind a large one
         part = slice(start, start + back.net.get_parameter(name).numel())

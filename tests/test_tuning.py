@@ -64,8 +64,11 @@ def test_the_loss_rises_along_the_gradient_as_fast_as_it_says(engine: str) -> No
     face, tuning = view(), gradient(engine)
     features = tuning.features(face.latent)
 
+    wish = np.random.default_rng(8).standard_normal(face.target.shape).astype(np.float32) / np.float32(256**2)
+
     def at(change: F32) -> tuple[float, F32]:
-        return tuning.at(features, face.latent, change, face.target, face.weight)
+        loss, slope, image = tuning.at(features, face.latent, change, face.target, face.weight, wish)
+        return loss + float((wish * image).sum()), slope
 
     _, slope = at(some_change())
     step = 0.05 * slope / np.linalg.norm(slope)

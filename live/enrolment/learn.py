@@ -23,7 +23,7 @@ class Learned:
     """What came of the views.
 
     Attributes:
-        losses: of every step, those of tuning last, which are of pixels alone.
+        losses: of every step, those of tuning last, which leave out who is seen.
         offset: float32 [1, 18, 512], see live.people.
         change: float32 [1, P], likewise; None = not tuned.
         pictures: uint8 RGB, a row for each view: it, what the encoder alone makes of it, with the offset, and tuned.

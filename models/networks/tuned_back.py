@@ -51,14 +51,18 @@ class TunedBack(nn.Module):
         return image
 
     def gradient(
-        self, features: Tensor, w_plus: Tensor, change: Tensor, target: Tensor, weight: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Target [1, 3, R, R] and weight [1, 1, R, R] besides -> `picture_loss` [1], dloss/dchange [1, P]."""
+        self, features: Tensor, w_plus: Tensor, change: Tensor, target: Tensor, weight: Tensor, wish: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Target [1, 3, R, R], weight [1, 1, R, R] and wish besides -> picture, `picture_loss` [1], gradient [1, P].
+
+        The wish [1, 3, R, R] is as models.networks.synthesis_gradient has it; the gradient is at the change.
+        """
         slopes: Weights = {}
         image, pull = self._picture(features, w_plus, self._weights(change), slopes)
         loss, at_image = picture_loss(image, target, weight)
-        pull(at_image)
-        return loss, torch.cat([self._unit(name) * slopes[name].reshape(1, -1) for name in self.names], dim=1)
+        pull(at_image + wish)
+        slope = torch.cat([self._unit(name) * slopes[name].reshape(1, -1) for name in self.names], dim=1)
+        return image, loss, slope
 
     def _unit(self, name: str) -> float:
         return float(self.net.get_parameter(name).square().mean().sqrt())
