@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -22,6 +22,7 @@ from models.zoo import Encoder, Generator
 
 # A face that moved less than this since the last synthesis, its light included, looks the same.
 _STILL_LATENT = 0.006  # root mean square of standardised W+
+_STILL_LEARNED = 0.002  # likewise, of what was learned of it, which goes where it is seen most
 _STILL_LIGHT = 0.03  # difference of a thumbnail's pixels, of their range [-1, 1]
 _THUMBNAIL = 12  # pixels
 
@@ -62,6 +63,7 @@ class _Past:
     mode: Mode[Any]
     size: int
     edited: F32
+    learned: F32
     thumbnail: F32
 
 
@@ -127,19 +129,21 @@ class Synthesizer:
         self._smoothing[track.face_id] = state
         # After the smoothing, which would take it for a movement of the face.
         settler = self._settler_of(track)
-        learned = None if settler is None else settler.offset(track.person, request.t)
-        inverted = state.value if learned is None else state.value + learned
+        offset = None if settler is None else settler.offset(track.person, request.t)
+        learned = np.zeros_like(state.value) if offset is None else offset
+        inverted = state.value + learned
         with self._timings.measure("edit"):
             edited = self._effects.edit(inverted, request.t, track.place)
         thumbnail = _thumbnail(crop)
         past = self._past.get(track.face_id)
-        if past is not None and _is_same(past, request, edited, thumbnail, self._encoder.space.std_w):
+        now = _Past(None, mode, request.size, edited, learned, thumbnail)
+        if past is not None and _is_same(past, now, self._encoder.space.std_w):
             return past.made
         with self._timings.measure("synthesize"):
             generator = self._generator(request.size, track.place)
             made = mode.make(Inversion(request.frame, track, crop, inverted, edited), generator)
         self.runs += 1
-        self._past[track.face_id] = _Past(made, mode, request.size, edited, thumbnail)
+        self._past[track.face_id] = replace(now, made=made)
         return made
 
     def _encode(self, request: Request, track: FaceTrack) -> tuple[AlignedCrop, F32]:
@@ -176,8 +180,16 @@ def _thumbnail(crop: AlignedCrop) -> F32:
     return np.stack(planes)
 
 
-def _is_same(past: _Past, request: Request, edited: F32, thumbnail: F32, std_w: F32) -> bool:
-    if past.mode is not request.mode or past.size != request.size:
+def _is_same(past: _Past, now: _Past, std_w: F32) -> bool:
+    if past.mode is not now.mode or past.size != now.size:
         return False
-    moved = float(np.sqrt(np.mean(((edited - past.edited) / std_w) ** 2)))
-    return moved < _STILL_LATENT and float(np.abs(thumbnail - past.thumbnail).max()) < _STILL_LIGHT
+    return (
+        _distance(past.edited, now.edited, std_w) < _STILL_LATENT
+        and _distance(past.learned, now.learned, std_w) < _STILL_LEARNED
+        and float(np.abs(now.thumbnail - past.thumbnail).max()) < _STILL_LIGHT
+    )
+
+
+def _distance(a: F32, b: F32, std_w: F32) -> float:
+    """Of two latents or offsets: root mean square in standard deviations of W."""
+    return float(np.sqrt(np.mean(((a - b) / std_w) ** 2)))

@@ -31,7 +31,7 @@ from models.latent import mean_w, std_w
 from models.zoo import Encoder, Generator, load_encoder, load_generator, load_landmark_regressor
 from tests import bowls
 
-MOST_CHANGE = 2.5  # levels of 255, mean over the picture, from one shown picture to the next
+MOST_CHANGE = 2.0  # levels of 255, mean over the picture, from one shown picture to the next
 PATIENCE = 20.0  # seconds of a busy machine
 
 
@@ -190,7 +190,7 @@ def test_what_breaks_there_is_told_here_and_it_ends_at_once(astronaut: U8, face:
 def test_the_portrait_of_a_face_at_rest_changes_unseen_and_then_rests(
     astronaut: U8, face: FaceTrack, latent: F32, encoder: Encoder, generator: Generator
 ) -> None:
-    """Four pictures a second: larger changes than a camera's thirty would show."""
+    """Eight pictures a second, as a slow machine makes: larger changes than a camera's thirty would show."""
     mode = make_mode("portrait", load_landmark_regressor())
     to_mean = (mean_w() - latent) / std_w()  # as visible a way as there is
     goal = 0.1 * to_mean / np.sqrt(np.mean(to_mean**2))
@@ -209,7 +209,7 @@ def test_the_portrait_of_a_face_at_rest_changes_unseen_and_then_rests(
 
         pictures = [picture(0.0)]
         learn(settler, astronaut, face, latent)
-        pictures += [picture(2 + 0.25 * i) for i in range(40)]
+        pictures += [picture(2 + 0.125 * i) for i in range(80)]
         runs = maker.runs
         rest = [picture(12 + 0.25 * i) for i in range(4)]
         assert maker.runs == runs, "a face at rest is synthesized no more once all was eased in"
