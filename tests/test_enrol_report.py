@@ -50,7 +50,7 @@ def test_people_come_nearer(faces_dir: Path, tmp_path: Path) -> None:
     main(["--photos", str(tmp_path), *few, "--out", str(tmp_path)])
     report = json.loads((tmp_path / "enrolled.json").read_text())
     (person,) = report["people"].values()
-    assert person["enrolled"]["identity"] < 0.5 * person["encoder"]["identity"]
+    assert person["enrolled"]["identity"] < 0.6 * person["encoder"]["identity"]
     assert person["tuned"]["landmarks"] < person["enrolled"]["landmarks"]
     assert person["tuned"]["sharpness"] > 0.85
     assert person["enrolled"]["effect_smile_1"] > 0.7 * person["encoder"]["effect_smile_1"]
