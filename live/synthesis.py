@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -18,6 +18,7 @@ from live.settle.settle import Settler
 from live.smooth import LatentSmoother, SmoothingState
 from live.timing import Timings
 from models.arrays import F32
+from models.latent import distance
 from models.zoo import Encoder, Generator
 
 # A face that moved less than this since the last synthesis, its light included, looks the same.
@@ -56,10 +57,9 @@ class Synthesis:
 
 
 @dataclass(frozen=True)
-class _Past:
-    """The last synthesis of a face, and what it was made from."""
+class _Basis:
+    """What a synthesis of a face is made from."""
 
-    made: Any
     mode: Mode[Any]
     size: int
     edited: F32
@@ -105,7 +105,7 @@ class Synthesizer:
         self._timings = timings
         self._smoother = LatentSmoother()
         self._smoothing: dict[int, SmoothingState] = {}  # by face_id, of the faces in the last request
-        self._past: dict[int, _Past] = {}  # likewise
+        self._past: dict[int, tuple[_Basis, Any]] = {}  # likewise, with what came of it
         self._probe = encoder.space.mean_latent
 
     def make(self, request: Request) -> Synthesis:
@@ -135,15 +135,14 @@ class Synthesizer:
         with self._timings.measure("edit"):
             edited = self._effects.edit(inverted, request.t, track.place)
         thumbnail = _thumbnail(crop)
-        past = self._past.get(track.face_id)
-        now = _Past(None, mode, request.size, edited, learned, thumbnail)
-        if past is not None and _is_same(past, now, self._encoder.space.std_w):
-            return past.made
+        basis, past = _Basis(mode, request.size, edited, learned, thumbnail), self._past.get(track.face_id)
+        if past is not None and _is_same(past[0], basis, self._encoder.space.std_w):
+            return past[1]
         with self._timings.measure("synthesize"):
             generator = self._generator(request.size, track.place)
             made = mode.make(Inversion(request.frame, track, crop, inverted, edited), generator)
         self.runs += 1
-        self._past[track.face_id] = replace(now, made=made)
+        self._past[track.face_id] = basis, made
         return made
 
     def _encode(self, request: Request, track: FaceTrack) -> tuple[AlignedCrop, F32]:
@@ -180,16 +179,11 @@ def _thumbnail(crop: AlignedCrop) -> F32:
     return np.stack(planes)
 
 
-def _is_same(past: _Past, now: _Past, std_w: F32) -> bool:
+def _is_same(past: _Basis, now: _Basis, std_w: F32) -> bool:
     if past.mode is not now.mode or past.size != now.size:
         return False
     return (
-        _distance(past.edited, now.edited, std_w) < _STILL_LATENT
-        and _distance(past.learned, now.learned, std_w) < _STILL_LEARNED
+        distance(past.edited, now.edited, std_w) < _STILL_LATENT
+        and distance(past.learned, now.learned, std_w) < _STILL_LEARNED
         and float(np.abs(now.thumbnail - past.thumbnail).max()) < _STILL_LIGHT
     )
-
-
-def _distance(a: F32, b: F32, std_w: F32) -> float:
-    """Of two latents or offsets: root mean square in standard deviations of W."""
-    return float(np.sqrt(np.mean(((a - b) / std_w) ** 2)))

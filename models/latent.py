@@ -137,6 +137,11 @@ def move(w_plus: F32, direction: F32, strength: float) -> F32:
     return moved
 
 
+def distance(a: F32, b: F32, std_w: F32) -> float:
+    """Of two latents or offsets, float32 [1, L, D]: root mean square in standard deviations of W, float32 [D]."""
+    return _rms((a - b) / std_w)
+
+
 def _statistic(name: str) -> F32:
     values: F32 = np.load(_SHIPPED / name, allow_pickle=False).astype(np.float32)
     values.setflags(write=False)

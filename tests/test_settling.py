@@ -18,13 +18,12 @@ from live.settle.settling import (
     Settling,
     add,
     approach,
-    distance,
     is_new,
     step,
 )
 from models.arrays import F32
 from models.inversion import STEPS, Gradients, View
-from models.latent import std_w
+from models.latent import distance, std_w
 from tests import bowls
 
 PIXEL = np.zeros((1, 3, 1, 1), np.float32)
@@ -77,7 +76,8 @@ def test_the_offset_of_the_least_loss_is_kept_and_the_steps_end() -> None:
     end = settled(add(None, kept(noise(0, 0.0))), bowl(goal))
     assert end.descent.number <= STEPS
     assert end.progress == 1.0
-    assert distance(std_w() * end.best, std_w() * goal) < 0.1 * distance(std_w() * goal, np.zeros_like(goal))
+    nothing, wanted = np.zeros_like(goal), std_w() * goal
+    assert distance(std_w() * end.best, wanted, std_w()) < 0.1 * distance(wanted, nothing, std_w())
     assert end.best_loss < 0.2 * bowls.STEEPNESS * np.abs(goal).mean()
 
 
@@ -117,7 +117,7 @@ def test_views_are_few_and_come_apart_so_that_endless_pictures_end_in_none_new(
         full = settling is not None and len(settling.views) == MOST_VIEWS
         settling = add(settling, replace(kept(noise(0)), view=view(latent)))
         latents = [view.view.latent for view in settling.views]
-        between = [distance(a, b) for i, a in enumerate(latents) for b in latents[i + 1 :]]
+        between = [distance(a, b, std_w()) for i, a in enumerate(latents) for b in latents[i + 1 :]]
         assert len(latents) <= MOST_VIEWS
         assert not between or min(between) > NEW
         if full:

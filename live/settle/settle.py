@@ -18,11 +18,11 @@ import numpy as np
 from live.frame import FaceTrack, Frame
 from live.priority import step_aside
 from live.render.occlusion import Look, find_free
-from live.settle.settling import Kept, Settled, Settling, add, approach, distance, is_new, step
+from live.settle.settling import Kept, Settled, Settling, add, approach, is_new, step
 from models.arrays import F32
 from models.face_windows import face_size
 from models.inversion import Gradients, sharpness, view_of
-from models.latent import std_w
+from models.latent import distance, std_w
 from models.zoo import GRADIENT_SIZE
 
 LOOKS_SECONDS = 0.25  # between two looks at a face
@@ -111,7 +111,7 @@ class Settler:
         steady = _is_steady(person, track, t)
         free, person.look = find_free(frame.rgb, track.landmarks, t, person.look)
         lately = latent if person.lately is None else person.lately
-        person.room = not hurried or distance(latent, lately) < REST
+        person.room = not hurried or distance(latent, lately, std_w()) < REST
         person.looked, person.landmarks = t, track.landmarks
         person.lately = lately + np.float32(LATELY) * (latent - lately)
         person.present_until = time.perf_counter() + GONE_SECONDS

@@ -13,7 +13,7 @@ import numpy as np
 
 from models.arrays import F32
 from models.inversion import STEPS, Descent, Gradients, View, compare, descend, rate_of, start
-from models.latent import std_w
+from models.latent import distance, std_w
 
 MOST_VIEWS = 6
 NEW = 0.16  # distance of latents from which a view shows something new; a face at rest stays within 0.05
@@ -97,16 +97,11 @@ class Settled:
     loss: float
 
 
-def distance(a: F32, b: F32) -> float:
-    """Of two latents, float32 [1, 18, 512]: root mean square in standard deviations of W."""
-    return float(np.sqrt(np.mean(((a - b) / std_w()) ** 2)))
-
-
 def is_new(views: Sequence[Kept], latent: F32) -> bool:
     """Whether a picture with this latent would show what none of the views does."""
     if not views:
         return True
-    nearest = min(distance(kept.view.latent, latent) for kept in views)
+    nearest = min(distance(kept.view.latent, latent, std_w()) for kept in views)
     if len(views) < MOST_VIEWS:
         return nearest > NEW
     return nearest > max(NEW, NEWER * _closest(views)[0])
@@ -174,4 +169,6 @@ def _judge(settling: Settling, offset: F32) -> Settling:
 
 def _closest(views: Sequence[Kept]) -> tuple[float, int]:
     """Distance of the two views that are most alike, and which of them is the older one."""
-    return min((distance(a.view.latent, b.view.latent), i) for i, a in enumerate(views) for b in views[i + 1 :])
+    return min(
+        (distance(a.view.latent, b.view.latent, std_w()), i) for i, a in enumerate(views) for b in views[i + 1 :]
+    )
