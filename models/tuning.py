@@ -3,7 +3,8 @@
 The idea is that of pivotal tuning (Roich et al., "Pivotal Tuning for Latent-based Editing of Real Images",
 arXiv:2106.05744): the latents stay where they are, found before, and a few weights give way. What keeps the change
 near them is a pull to the weights as they were. The loss is the inversion's, without the recogniser: weights that
-have learned to please it draw edits weaker.
+have learned to please it draw edits weaker. And the grain that is fitted must not be a grid, which is what these
+weights make most easily.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from models import adam
 from models.arrays import F32
 from models.inversion import TEXTURE, View
-from models.texture import texture_loss
+from models.texture import texture_loss, weave_loss
 from models.tuned_generator import LENGTH, TuningGradient
 
 STEPS = 160
@@ -62,8 +63,9 @@ def fit_change(views: Sequence[View], offset: F32, gradient: TuningGradient, ste
         view = views[i]
         pixels, slope, image = gradient.at(features[i], latents[i], change, view.target, view.weight, wishes[i])
         texture, at_texture = texture_loss(image, view.target, view.weight)
-        wishes[i] = np.asarray(TEXTURE * at_texture, np.float32)
+        weave, at_weave = weave_loss(image, view.weight)
+        wishes[i] = np.asarray(TEXTURE * (at_texture + at_weave), np.float32)
         state, move = adam.step(state, slope + np.float32(2 * PULL) * change)
         rate = RATE * min(1.0, number / WARM_UP, 2 * (1 - number / (steps + 1)))
         change = np.asarray(change + rate * move, np.float32)
-        yield Step(number, pixels + TEXTURE * texture, change)
+        yield Step(number, pixels + TEXTURE * (texture + weave), change)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.arrays import F32
-from models.texture import AROUND, texture_loss
+from models.texture import AROUND, PERIODS, texture_loss, weave_loss
 
 R = 64
 EVERYWHERE = np.ones((1, 1, R, R), np.float32)
@@ -70,3 +70,35 @@ def test_where_nothing_matters_nothing_counts() -> None:
 def test_even_pictures_have_no_grain_at_all() -> None:
     light, dark = (np.full((1, 3, R, R), grey, np.float32) for grey in (0.9, -0.9))
     assert texture_loss(light, dark, EVERYWHERE)[0] < 1e-6
+
+
+@given(st.integers(0, 1000))
+def test_the_gradient_of_the_weave_is_that_of_its_loss(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    image: Any = random.uniform(-1, 1, (1, 3, R, R))
+    weight: Any = random.uniform(0, 2, (1, 1, R, R))  # in float64, for the differences
+    _, gradient = weave_loss(image, weight)
+    step = 1e-6 * gradient / np.abs(gradient).max()
+    above, below = (weave_loss(image + sign * step, weight)[0] for sign in (1, -1))
+    assert above - below == pytest.approx(2 * float((gradient * step).sum()), rel=1e-3)
+
+
+@given(strengths, st.sampled_from(sorted(PERIODS)), st.integers(0, 3), st.integers(0, 3))
+def test_a_grid_is_woven_and_grain_as_strong_is_not(strength: float, period: int, down: int, across: int) -> None:
+    grid = np.zeros((1, 3, R, R), np.float32)
+    grid[..., down % period :: period, across % period :: period] = strength * period  # as strong: of that deviation
+    loose = weave_loss(grain(strength, 1), EVERYWHERE)[0]
+    assert weave_loss(grid, EVERYWHERE)[0] > 3 * loose
+
+
+def test_an_even_picture_is_not_woven() -> None:
+    assert weave_loss(np.full((1, 3, R, R), 0.9, np.float32), EVERYWHERE)[0] < 1e-6
+
+
+@given(strengths)
+def test_down_the_gradient_a_grid_fades(strength: float) -> None:
+    image = grain(strength, 1).copy()
+    image[..., ::2, ::2] += strength
+    loss, gradient = weave_loss(image, EVERYWHERE)
+    step = 0.05 * strength / float(np.abs(gradient).max())
+    assert weave_loss(image - step * gradient, EVERYWHERE)[0] < loss
