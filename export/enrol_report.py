@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -91,6 +92,16 @@ class Bench:
             raise Lost
         return measures
 
+    def attribute(self, rgb: U8, name: str) -> float:
+        """The value of one of `EDITS` in a picture; of age, the mean of the picture's and the mirrored one's.
+
+        The age network prefers some years to others, which a mirrored face often meets elsewhere.
+        """
+        values = [attribute(self.measure(rgb), name)]
+        if name == "age":
+            values.append(attribute(self.measure(_mirrored(rgb)), name))
+        return float(np.mean(values))
+
     def sample(self, rgb: U8) -> Sample:
         """Measures a picture."""
         measures = self.measure(rgb)
@@ -106,8 +117,7 @@ class Bench:
         straight, smiling = (
             read_photo(path.with_name(path.name.replace(NEUTRAL, kind))) for kind in (NEUTRAL, SMILING)
         )
-        mirrored = (np.ascontiguousarray(rgb[:, ::-1]) for rgb in (straight, smiling))
-        return Person(*(self.view(rgb) for rgb in (straight, smiling, *mirrored)))
+        return Person(*(self.view(rgb) for rgb in (straight, smiling, _mirrored(straight), _mirrored(smiling))))
 
     def distance(self, stage: Stage, view: View) -> float:
         """Identity distance of a view and what a stage makes of it."""
@@ -131,6 +141,7 @@ class Bench:
     def figures(self, stage: Stage, person: Person) -> tuple[dict[str, float], list[U8]]:
         """Figures of a person at one stage, and pictures: as photographed, and with the edits `SHOWN`."""
         photo, made = self.sample(to_rgb(person.straight.target)), self.sample(stage.picture(person.straight))
+        unedited = {name: self.attribute(made.rgb, name) for name in EDITS}
         figures = {
             "identity": identity_distance(photo.identity, made.identity),
             "identity_unseen": self.distance(stage, person.smiling),
@@ -141,8 +152,7 @@ class Bench:
         for name in EDITS:
             for strength in STRENGTHS:
                 edited = stage.picture(person.straight, strength * load_direction(name).vector)
-                before, after = (attribute(measures, name) for measures in (made.measures, self.measure(edited)))
-                figures[f"effect_{name}_{strength}"] = after - before
+                figures[f"effect_{name}_{strength}"] = self.attribute(edited, name) - unedited[name]
                 if name in SHOWN and strength == STRENGTHS[-1]:
                     shown.append(edited)
         return figures, [made.rgb, *shown]
@@ -171,6 +181,10 @@ def attribute(measures: Measures, name: str) -> float:
     return float(np.hypot(*(lower - upper))) / eye_distance(landmarks)
 
 
+def _mirrored(rgb: U8) -> U8:
+    return np.ascontiguousarray(rgb[:, ::-1])
+
+
 def _landmark_error(photo: Sample, made: Sample) -> float:
     """Mean distance of the landmarks, as a fraction of the distance between the eye centres."""
     landmarks = photo.measures.detection.landmarks
@@ -189,6 +203,15 @@ def kept(people: Sequence[Mapping[str, Mapping[str, float]]], name: str, strengt
     return sum(person[stage][effect] for person in people) / sum(person["encoder"][effect] for person in people)
 
 
+def kept_error(people: Sequence[Mapping[str, Mapping[str, float]]], name: str, strength: int, stage: str) -> float:
+    """Standard error of `kept`, by leaving out each person in turn (the jackknife); NaN of one person."""
+    n = len(people)
+    if n < 2:
+        return math.nan
+    without = [kept([*people[:i], *people[i + 1 :]], name, strength, stage) for i in range(n)]
+    return math.sqrt((n - 1) * float(np.var(without)))
+
+
 def print_tables(rows: Mapping[str, Mapping[str, dict[str, float]]], views: Sequence[Mapping[str, dict[str, float]]],
                  engine: str) -> None:  # fmt: skip
     """Prints medians and shares, and what more views bring."""
@@ -202,7 +225,8 @@ def print_tables(rows: Mapping[str, Mapping[str, dict[str, float]]], views: Sequ
         table.add_row(name.replace("_", ", "), f"{np.median([person['times'][name] for person in people]):.0f}")
     for name in EDITS:
         for strength in STRENGTHS:
-            shares = [f"{kept(people, name, strength, stage):.2f}" for stage in STAGES[1:]]
+            of = people, name, strength
+            shares = [f"{kept(*of, stage):.2f} (±{kept_error(*of, stage):.2f})" for stage in STAGES[1:]]
             mean = float(np.mean([person["encoder"][f"effect_{name}_{strength}"] for person in people]))
             table.add_row(f"share kept of {name}={strength}", f"(effect {mean:.2f})", *shares)
     Console().print(table)

@@ -13,7 +13,7 @@ import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, get_args
 
 import cv2
 import numpy as np
@@ -40,6 +40,7 @@ from models import latent
 from models.alignment import crop, to_crop_matrix, to_rgb, to_tensor
 from models.arrays import F32, U8
 from models.directions import Direction, load_direction
+from models.engine import Precision
 from models.errors import UserError
 from models.zoo import load_encoder, load_generator, load_mapping
 
@@ -344,6 +345,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--samples", type=int, default=512, help="generated faces; 0 = none")
     parser.add_argument("--seed", type=int, default=SEED, help="of the generated faces")
     parser.add_argument("--engine", default="auto")
+    parser.add_argument("--precision", choices=get_args(Precision), default="auto", help="of the generator")
     parser.add_argument("--smile", type=float, default=2.0, help="strength of the smile on the contact sheet")
     parser.add_argument("--age", type=float, default=2.0, help="strength of the ageing on the contact sheet")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="for JSON and contact sheets")
@@ -356,7 +358,7 @@ def main(argv: list[str] | None = None) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
 
     edits = [Edit(load_direction("smile"), args.smile), Edit(load_direction("age"), args.age)]
-    encoder, generator = load_encoder(args.engine), load_generator(SIZE, args.engine)
+    encoder, generator = load_encoder(args.engine), load_generator(SIZE, args.engine, args.precision)
     sets: dict[str, Results] = {}
     with Meter() as meter:
         bench = Bench(encoder, generator, meter, edits)
