@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from models.arrays import F32
 from models.inversion import View
 from models.latent import broadcast, mean_w, std_w
+from models.texture import texture_loss, weave_loss
 from models.tuned_generator import LENGTH, TunedParts, TuningGradient, load_tuned_parts, load_tuning_gradient
 from models.tuning import fit_change
 from models.zoo import load_generator
@@ -85,3 +87,17 @@ def test_a_fit_comes_nearer_and_what_is_drawn_is_what_was_fitted() -> None:
         for change in (np.zeros_like(steps[-1].change), steps[-1].change)
     ]
     assert errors[1] < 0.9 * errors[0]
+
+
+def test_grain_is_learned_and_is_no_grid() -> None:
+    face = view()
+    noise = 0.08 * np.random.default_rng(3).standard_normal(face.weight.shape).astype(np.float32)
+    grainy = replace(face, target=face.target + noise)
+    *_, last = fit_change([grainy], np.zeros_like(face.latent), gradient("openvino"), 16)
+    before, after = (
+        parts("openvino").generator(change).synthesize(face.latent)
+        for change in (np.zeros_like(last.change), last.change)
+    )
+    grain = [texture_loss(picture, grainy.target, face.weight)[0] for picture in (before, after)]
+    assert grain[1] < 0.75 * grain[0]
+    assert weave_loss(after, face.weight)[0] < weave_loss(grainy.target, face.weight)[0]
