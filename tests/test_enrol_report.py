@@ -66,6 +66,6 @@ def test_people_come_nearer(faces_dir: Path, tmp_path: Path) -> None:
     (person,) = report["people"].values()
     assert person["enrolled"]["identity"] < 0.6 * person["encoder"]["identity"]
     assert person["tuned"]["landmarks"] < person["enrolled"]["landmarks"]
-    assert person["tuned"]["sharpness"] > 0.85
+    assert person["tuned"]["sharpness"] > person["encoder"]["sharpness"]  # pixels alone would be soft
     assert person["enrolled"]["effect_smile_1"] > 0.7 * person["encoder"]["effect_smile_1"]
     assert report["views"] == []
