@@ -92,15 +92,13 @@ class Bench:
             raise Lost
         return measures
 
-    def attribute(self, rgb: U8, name: str) -> float:
-        """The value of one of `EDITS` in a picture; of age, the mean of the picture's and the mirrored one's.
+    def attribute(self, rgb: U8, measures: Measures, name: str) -> float:
+        """The value of one of `EDITS` in a picture and what was measured of it; of age, with the mirrored picture's.
 
         The age network prefers some years to others, which a mirrored face often meets elsewhere.
         """
-        values = [attribute(self.measure(rgb), name)]
-        if name == "age":
-            values.append(attribute(self.measure(_mirrored(rgb)), name))
-        return float(np.mean(values))
+        value = attribute(measures, name)
+        return value if name != "age" else (value + attribute(self.measure(_mirrored(rgb)), name)) / 2
 
     def sample(self, rgb: U8) -> Sample:
         """Measures a picture."""
@@ -141,7 +139,7 @@ class Bench:
     def figures(self, stage: Stage, person: Person) -> tuple[dict[str, float], list[U8]]:
         """Figures of a person at one stage, and pictures: as photographed, and with the edits `SHOWN`."""
         photo, made = self.sample(to_rgb(person.straight.target)), self.sample(stage.picture(person.straight))
-        unedited = {name: self.attribute(made.rgb, name) for name in EDITS}
+        unedited = {name: self.attribute(made.rgb, made.measures, name) for name in EDITS}
         figures = {
             "identity": identity_distance(photo.identity, made.identity),
             "identity_unseen": self.distance(stage, person.smiling),
@@ -152,7 +150,8 @@ class Bench:
         for name in EDITS:
             for strength in STRENGTHS:
                 edited = stage.picture(person.straight, strength * load_direction(name).vector)
-                figures[f"effect_{name}_{strength}"] = self.attribute(edited, name) - unedited[name]
+                after = self.attribute(edited, self.measure(edited), name)
+                figures[f"effect_{name}_{strength}"] = after - unedited[name]
                 if name in SHOWN and strength == STRENGTHS[-1]:
                     shown.append(edited)
         return figures, [made.rgb, *shown]

@@ -95,16 +95,15 @@ def _inside(grey: F32) -> F32:
 def _apart(grey: F32, period: int) -> F32:
     """[R, R] -> the pixels of each of the grids of that period, [period * period, R / period, R / period]."""
     side = len(grey) // period
-    return np.ascontiguousarray(grey.reshape(side, period, side, period).transpose(1, 3, 0, 2)).reshape(
-        -1, side, side
-    )
+    grids: F32 = grey.reshape(side, period, side, period).transpose(1, 3, 0, 2).reshape(-1, side, side)
+    return grids
 
 
 def _together(grids: F32, period: int) -> F32:
     """The inverse of `_apart`."""
     side = grids.shape[-1]
-    parts = grids.reshape(period, period, side, side).transpose(2, 0, 3, 1)
-    return np.ascontiguousarray(parts).reshape(side * period, side * period)
+    grey: F32 = grids.reshape(period, period, side, side).transpose(2, 0, 3, 1).reshape(side * period, -1)
+    return grey
 
 
 def _blur(grey: F32, pixels: float) -> F32:
