@@ -15,6 +15,7 @@ import numpy as np
 from export.direction_effects import Editor, calibrated, slopes, without_leaks
 from export.direction_fit import Gradients, fit, step
 from export.direction_hold import holding
+from export.direction_kin import kin
 from export.direction_recipes import LOOSE, NUISANCES, RECIPES, UNITS, Recipe
 from export.direction_table import as_json, markdown, measure_effects
 from export.heat_map import draw_heat_map
@@ -27,7 +28,7 @@ from export.sheet import sheet, write_png
 from models import registry
 from models.alignment import to_rgb
 from models.arrays import F32
-from models.directions import load_direction
+from models.directions import load_direction, shipped_directions
 from models.errors import UserError
 from models.landmarker import Landmarker
 from models.latent import EVERY_LAYER, mean_w, move
@@ -40,6 +41,7 @@ RANGE = (-3.0, 3.0)
 STRIP_STRENGTHS = (-3, -2, -1, 0, 1, 2, 3)
 LEAK_REACH = 1.5
 SHOWN = 8  # attributes that an own direction moves most
+KIN = 3  # shipped directions that it is likest
 
 
 def find(editor: Editor, gradients: Gradients, faces: F32, *, raw: bool) -> dict[str, F32]:
@@ -135,7 +137,10 @@ def from_pictures(args: argparse.Namespace, pictures: Pictures, generator: Gener
 def conclude(
     args: argparse.Namespace, path: Path, direction: F32, description: str, generator: Generator, mapping: Mapping
 ) -> None:
-    """Holds what --hold asks for, writes the direction and prints what it moves, in standard deviations per unit."""
+    """Holds what --hold asks for, writes the direction and prints what it moves, in standard deviations per unit.
+
+    And which of the shipped ones it is like.
+    """
     faces = fresh_faces(TUNING_SEED, args.tuning_faces, mapping)
     with Meter() as meter:
         editor = Editor(generator.synthesize, meter)
@@ -147,6 +152,9 @@ def conclude(
     moved = {name: effect.per_unit[name] / unit for name, (unit, _) in UNITS.items()}
     strongest = sorted(moved, key=lambda name: -abs(moved[name]))[:SHOWN]
     print("  moves " + ", ".join(f"{name} {moved[name]:+.2f}" for name in strongest))
+    shipped = {name: load_direction(name).vector[0] for name in shipped_directions()}
+    for name, alike in kin(direction, shipped, KIN).items():
+        print(f"  like {name}: cosine " + ", ".join(f"{value:+.2f} {group}" for group, value in alike.items()))
     low, high = effect.range
     print(f"  same person from {low:+.2g} to {high:+.2g}; use it: ./run.sh --direction {path}")
 
