@@ -11,8 +11,9 @@ from rich.progress import track
 
 from export.direction_effects import Editor
 from export.direction_recipes import ANYTHING, RECIPES, UNITS
-from export.measure import SAME_PERSON, IdentityMeter, Measures, identity_distance
+from export.measure import IdentityMeter, Measures, identity_distance
 from models.arrays import F32, U8
+from models.face_chip import SAME_PERSON
 
 REACH = 2.0  # strengths whose effect is tabulated are -REACH and +REACH
 STRENGTHS = (-3.0, -REACH, REACH, 3.0)  # at which identity is looked at; the last are the sensible limits

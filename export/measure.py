@@ -30,8 +30,6 @@ CHANNEL_MEANS: F32 = np.array([122.781998, 117.000999, 104.297997], np.float32)
 # The age network's class i means age i, but class 0 "a few months".
 CLASS_AGES: F32 = np.array([0.25, *range(1, 81)], np.float32)
 
-SAME_PERSON = 0.6  # identity distances below this are usually one person (dlib's own threshold)
-
 
 # Everything that is measured of a picture besides its landmarks, in the order of `Measures.columns`.
 COLUMNS = (*BLENDSHAPES, "yaw", "pitch", "roll", "age", "male", "glasses", "skin", "backdrop", *APPEARANCE)
@@ -238,7 +236,7 @@ class IdentityMeter:
 
 
 def identity_distance(a: F32, b: F32) -> float:
-    """Euclidean distance of two embeddings; see `SAME_PERSON`."""
+    """Euclidean distance of two embeddings; see `models.face_chip.SAME_PERSON`."""
     return float(np.linalg.norm(a - b))
 
 

@@ -21,6 +21,7 @@ CHIP_FACE: F64 = np.array(
     ]
 )
 IDENTITY_CHIP = (150, 0.25)  # side in pixels, padding
+SAME_PERSON = 0.6  # distances of the recogniser's embeddings below this are usually one person (dlib's own threshold)
 
 
 def face_in_chip(size: int, padding: float) -> F64:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,6 +45,11 @@ from models.zoo import Generator, load_encoder, load_generator, load_landmark_re
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MORPHCAM_DATA", str(tmp_path / "data"))
+
+
+@pytest.fixture
+def _no_camera(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("live.sources.source.list_cameras", list)
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +138,7 @@ def test_enrolling_again_replaces_and_leaves_nothing_behind() -> None:
     assert [path.name for path in people.people_folder().iterdir()] == ["me"]
 
 
-@pytest.mark.parametrize("name", ["", "..", "a/b", "a\\b", ".me", "x" * 41, "a b"])
+@pytest.mark.parametrize("name", ["", "..", "a/b", "a\\b", ".me", "x" * 41, "a b", "con", "Lpt1"])
 def test_a_name_is_no_path(name: str) -> None:
     with pytest.raises(UserError, match="cannot be a person's name"):
         people.load(name)
@@ -147,7 +153,11 @@ def test_an_enrolment_with_another_encoder_is_refused_in_one_line(
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "another generator, encoder or version" in error
-    assert "enrol again: ./run.sh enrol --name me" in error
+    assert error.endswith("enrol again: ./run.sh enrol --name me\n")
+    views = people.people_folder() / "me" / people.VIEWS
+    views.mkdir()
+    assert main(["--identity", "me", "--source", "demo", "--output", "null"]) == 2
+    assert f"enrol again: ./run.sh enrol --name me --photos {views}\n" in capsys.readouterr().err
 
 
 def test_somebody_who_is_not_enrolled_is_named_with_those_who_are() -> None:
@@ -164,6 +174,36 @@ def test_a_damaged_file_is_refused() -> None:
     np.savez(path, offset=some_offset())
     with pytest.raises(UserError, match="not an enrolment"):
         people.load("me")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("version", [2, 2]), ("version", "two"), ("views", [1, 2]), ("views", "one"), ("views", 1.5)]
+)
+def test_a_malformed_file_is_refused_and_does_not_end_the_list(
+    name: str, value: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = save("me") / people.FILE
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    np.savez(path, **{**arrays, name: np.array(value)})
+    with pytest.raises(UserError, match="enrol again"):
+        people.load("me")
+    assert main(["enrol", "--list"]) == 0
+    assert "enrol again" in capsys.readouterr().out
+
+
+def test_what_a_killed_program_or_a_failed_deletion_left_can_be_removed() -> None:
+    folder = save("me")
+    (folder / people.FILE).unlink()
+    people.delete("me")
+    assert not folder.exists()
+    old, new = (people.people_folder() / f".new-{name}" for name in ("old", "new"))
+    for left in (old, new):
+        left.mkdir()
+    os.utime(old, (0, 0))
+    save("me")
+    assert not old.exists()
+    assert new.exists(), "another program may be writing it"
 
 
 def test_the_list_and_what_is_deleted_from_it(capsys: pytest.CaptureFixture[str]) -> None:
@@ -217,24 +257,37 @@ def test_a_photograph_is_enrolled_by_the_command(
     assert read_picture(people.people_folder() / "me" / "pictures.png").shape == (256, 4 * 256, 3)
     assert main(["--identity", "me", "--source", str(photos / "face.png"), "--output", "null", "--frames", "2"]) == 0
     assert "me has layers of the generator tuned for them\n" in capsys.readouterr().out
-
-
-def test_of_a_clip_the_sharpest_face_of_each_stretch_is_taken(carphone: Path) -> None:
-    request = enrol.parse(["--source", str(carphone), "--seconds", "2"])
-    groups = enrol.look(request, print)
-    assert len(groups) == enrol.CAMERA_VIEWS
-    blurred = [np.asarray(cv2.GaussianBlur(frame, (0, 0), 3), np.uint8) for frame in groups[0]]
-    views = enrol.find_views([[*blurred, groups[0][0]], [np.zeros((90, 90, 3), np.uint8)]], load_encoder(), 128)
-    (sharp,) = enrol.find_views([[groups[0][0]]], load_encoder(), 128)
-    assert len(views) == 1, "a stretch without a face gives none"
-    np.testing.assert_array_equal(views[0].target, sharp.target)
+    (kept,) = (people.people_folder() / "me" / people.VIEWS).iterdir()
+    assert read_picture(kept).shape == (512, 512, 3)
+    assert main(["enrol", "--name", "me", "--photos", str(kept.parent), "--steps", "1"]) == 0
+    assert "will be replaced" in capsys.readouterr().out
 
 
 def test_a_still_is_one_view(tmp_path: Path, astronaut: U8) -> None:
     path = tmp_path / "face.png"
     cv2.imwrite(str(path), cv2.cvtColor(astronaut, cv2.COLOR_RGB2BGR))
     (group,) = enrol.look(enrol.parse(["--source", str(path), "--seconds", "1"]), print)
-    assert len(group) == 1
+    assert len(group.pictures) == 1
+
+
+@pytest.mark.usefixtures("_no_camera")
+def test_without_a_camera_the_demo_is_not_enrolled_unasked(capsys: pytest.CaptureFixture[str]) -> None:
+    save("me")
+    before = people.load("me").offset
+    assert main(["enrol", "--name", "me"]) == 2
+    assert "there is no camera to see you" in capsys.readouterr().err
+    np.testing.assert_array_equal(people.load("me").offset, before)
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_work(
+    tmp_path: Path, astronaut: U8, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("MORPHCAM_DATA", str(tmp_path / "file"))
+    monkeypatch.setattr(enrol, "choose", lambda *_: pytest.fail("it looked at pictures first"))
+    cv2.imwrite(str(tmp_path / "face.png"), cv2.cvtColor(astronaut, cv2.COLOR_RGB2BGR))
+    assert main(["enrol", "--photos", str(tmp_path)]) == 2
+    assert "cannot write to" in capsys.readouterr().err
 
 
 def test_the_plot_shows_the_curve_below_the_mean_face() -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from live import people
+from live.enrolment.choose import Group, choose, photographs
 from live.enrolment.learn import learn
 from live.enrolment.loss_plot import plot
 from live.loading import load_models, make_demo
 from live.options import OneLineParser
+from live.sources.demo import DemoSource
 from live.sources.source import Source, open_source
-from live.sources.still import SUFFIXES, read_picture
-from models import registry
 from models.arrays import U8
 from models.errors import UserError
 from models.inversion import (
@@ -26,18 +26,16 @@ from models.inversion import (
     View,
     compare,
     load_gradients,
-    make_view,
-    sharpness,
     steps_for,
 )
-from models.landmarker import Landmarker
 from models.latent import broadcast, mean_w
 from models.runtime import ENGINES
-from models.zoo import Encoder, load_encoder
+from models.zoo import load_encoder
 
 MOST_VIEWS = 8
 CAMERA_VIEWS = 5  # one of each fifth of the time, the sharpest
 LOOKS = 4  # frames a second that are looked at
+MOST_FRAMES = 60  # of a longer time so many: they are kept in memory
 
 
 @dataclass(frozen=True)
@@ -139,17 +137,21 @@ def run(request: Request, say: Callable[[str], None]) -> None:
     if request.delete is not None:
         say(f"deleted {people.delete(request.delete)}")
         return
-    candidates = look(request, say) if request.photos is None else [[rgb] for rgb in _photographs(request.photos)]
+    people.make_folder()
+    groups = look(request, say) if request.photos is None else photographs(request.photos, MOST_VIEWS, say)
     encoder, gradients = load_encoder(request.engine), load_gradients(request.engine)
-    views = find_views(candidates, encoder, gradients.picture.size)
-    if not views:
+    faces = choose(groups, encoder, gradients, MOST_VIEWS, say)
+    if not faces:
         raise UserError("no face was found to enrol; face the camera in good light, or give other --photos")
+    views = [face.view for face in faces]
+    if request.name in people.enrolled():
+        say(f"{request.name} is enrolled already: what was learned then will be replaced")
     steps = request.steps or steps_for(len(views), seconds_of_a_step(views[0], gradients))
     say(f"{len(views)} picture(s) of a face; {steps} steps on {gradients.picture.engine.name}")
     learned = learn(views, gradients, steps=steps, tune=request.tune, engine=request.engine, preview=request.preview)
     mean_face = broadcast(mean_w()[None])
     mean_loss = float(np.mean([compare(view, mean_face, gradients)[1] for view in views]))
-    pictures = {
+    pictures = {f"{people.VIEWS}/{number}.png": face.crop for number, face in enumerate(faces, 1)} | {
         "loss.png": plot(f"{request.name}: how near the picture is", learned.losses, len(views), mean_loss),
         "pictures.png": learned.pictures,
     }
@@ -167,19 +169,25 @@ def seconds_of_a_step(view: View, gradients: Gradients) -> float:
     return min(times)
 
 
-def look(request: Request, say: Callable[[str], None]) -> list[list[U8]]:
-    """Frames of the source, in as many groups as there shall be views, in the order of time."""
+def look(request: Request, say: Callable[[str], None]) -> list[Group]:
+    """Frames of the source, in as many groups as there shall be views, in the order of time.
+
+    Raises:
+        UserError: it cannot be opened, or there is no camera: the demo's face is enrolled only if it is asked for.
+    """
 
     def open_demo() -> Source:
         return make_demo(load_models(256, request.engine), live=False)
 
     frames: list[U8] = []
     with open_source(request.source, make_demo=open_demo, live_stills=False) as source:
+        if request.source == "auto" and isinstance(source, DemoSource):
+            raise UserError("there is no camera to see you; connect one, or give --photos PICTURE or --source")
         say(f"source: {source.note}")
         if source.live:
             say(f"for {request.seconds:g} s look into it, turn your head a little, talk, smile")
         started = time.perf_counter()
-        every = max(1, round(source.fps / LOOKS))
+        every = max(1, round(source.fps * max(1 / LOOKS, request.seconds / MOST_FRAMES)))
         for number in range(round(request.seconds * source.fps)):
             frame = source.read()
             if frame is None or time.perf_counter() - started > 2 * request.seconds + 5:
@@ -187,30 +195,8 @@ def look(request: Request, say: Callable[[str], None]) -> list[list[U8]]:
             if number % every == 0:
                 frames.append(frame.rgb)
     if len(frames) > 1 and all(np.array_equal(frame, frames[0]) for frame in frames):
-        return [frames[:1]]
-    groups = min(CAMERA_VIEWS, len(frames))
-    return [frames[i * len(frames) // groups : (i + 1) * len(frames) // groups] for i in range(groups)]
-
-
-def _photographs(path: Path) -> list[U8]:
-    """The picture, or those in the folder; of many, some, evenly picked."""
-    if not path.exists():
-        raise UserError(f"there is no {path}; give a picture or a folder of pictures")
-    files = [path] if path.is_file() else sorted(f for f in path.iterdir() if f.suffix.lower() in SUFFIXES)
-    if not files:
-        raise UserError(f"{path} has no pictures; expected files ending in {', '.join(SUFFIXES)}")
-    count = min(MOST_VIEWS, len(files))
-    return [read_picture(files[i * len(files) // count]) for i in range(count)]
-
-
-def find_views(candidates: Sequence[Sequence[U8]], encoder: Encoder, size: int) -> list[View]:
-    """Of each group of pictures the sharpest face, where there is one."""
-    views = []
-    with Landmarker(registry.path("face-landmarker")) as landmarker:
-        for group in candidates:
-            faces = [
-                make_view(rgb, found.landmarks, encoder, size) for rgb in group for found in landmarker.detect(rgb)
-            ]
-            if faces:
-                views.append(max(faces, key=sharpness))
-    return views
+        frames = frames[:1]
+    count = min(CAMERA_VIEWS, len(frames))
+    names = [f"part {i + 1} of {count} of the source" for i in range(count)]
+    parts = [frames[i * len(frames) // count : (i + 1) * len(frames) // count] for i in range(count)]
+    return [Group(name, part) for name, part in zip(names, parts, strict=True)]
