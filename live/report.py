@@ -108,7 +108,7 @@ class Report:
         settled: what was learned of each face with --settle; see live.settle.settling.Settled.
         milliseconds: distribution by stage; ``capture_to_sink`` is from capture to the last sink's return.
         messages: what went wrong on the way, with how often.
-        failures: outputs that failed and were given up while the run went on.
+        failures: outputs, and settling, that failed and were given up while the run went on.
     """
 
     command: list[str]

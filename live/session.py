@@ -182,7 +182,10 @@ def run(
         models=_model_infos(models),
         machine=describe_machine(),
         messages=outcome.messages,
-        failures=[str(failure) for failure in outcome.failures],
+        failures=[
+            *map(str, outcome.failures),
+            *([] if settler is None or settler.problem is None else [settler.problem]),
+        ],
         settled=[] if settler is None else settler.settled(),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -175,16 +176,48 @@ def test_of_a_crowd_only_the_last_are_remembered(astronaut: U8, face: FaceTrack,
         assert settler.offset(7, t) is None
 
 
-def test_what_breaks_there_is_told_here_and_it_ends_at_once(astronaut: U8, face: FaceTrack, latent: F32) -> None:
-    def broken() -> Gradients:
-        raise OSError("the disk has gone")
+def test_who_left_is_forgotten_and_so_are_their_pictures(
+    astronaut: U8, face: FaceTrack, latent: F32, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("live.settle.settle.FORGET_SECONDS", 0.3)
+    monkeypatch.setattr("live.settle.settle.GONE_SECONDS", 0.3)
+    with Settler(towards_a_goal) as settler:
+        t = learn(settler, astronaut, face, latent)
+        (there,) = settler.settled()
+        picture = weakref.ref(settler._people[7].settling.views[0].view.target)  # type: ignore[union-attr]
+        until(lambda: picture() is None)
+        assert settler.settled() == [there], "what came of them is still told"
+        assert settler.offset(7, t + 1) is None
 
-    with Settler(broken) as settler, pytest.raises(OSError, match="disk"):
-        until(lambda: stay(settler, astronaut, face, latent, 0.0, 2 * CHOICE_SECONDS) < 0)
+
+def broken() -> Gradients:
+    raise OSError("the disk has gone")
+
+
+def test_what_breaks_there_is_told_and_it_ends_at_once(astronaut: U8, face: FaceTrack, latent: F32) -> None:
+    with Settler(broken) as settler:
+        stay(settler, astronaut, face, latent, 0.0, 2 * CHOICE_SECONDS)
+        until(lambda: settler.problem is not None)
+        assert settler.problem == "settling has ended: OSError: the disk has gone"
+        assert not settler.wants(face, 60.0)
+        stay(settler, astronaut, face, latent, 60.0, 1.0)
     with Settler(towards_a_goal):
         started = time.perf_counter()
     assert time.perf_counter() - started < 1.0
     assert "settle" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_the_mirror_goes_on_without_and_says_so_in_the_end(
+    tmp_path: Path, astronaut: U8, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("live.loading.load_gradients", lambda *_, **__: broken())
+    path = tmp_path / "face.png"
+    cv2.imwrite(str(path), cv2.cvtColor(astronaut, cv2.COLOR_RGB2BGR))
+    options = ["--settle", "--source", str(path), "--live", "--output", "null", "--seconds", "6"]
+    assert main([*options, "--mode", "portrait"]) == 2
+    told = capsys.readouterr()
+    assert told.err == "morphcam: settling has ended: OSError: the disk has gone\n"
+    assert int(told.out.split("showed ")[1].split()[0]) > 20
 
 
 def test_the_portrait_of_a_face_at_rest_changes_unseen_and_then_rests(

@@ -55,6 +55,7 @@ class Screen(Observer):
         self._recorder = recorder
         self._engine = engine
         self._settler = settler
+        self._settler_mourned = False
         self._snapshots = snapshots
         self._keyboard = Keyboard()
         effects = pipeline.effects.effects
@@ -113,6 +114,9 @@ class Screen(Observer):
         if self._recorder.problem is not None:
             self.tell(str(self._recorder.problem))
             self._recorder.problem = None
+        if self._settler is not None and self._settler.problem is not None and not self._settler_mourned:
+            self._settler_mourned = True
+            self.tell(self._settler.problem)
         hud = Hud(
             fps=moment.speed.fps,
             latency_ms=moment.speed.latency_ms,

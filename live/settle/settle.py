@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from types import TracebackType
 
@@ -20,6 +20,7 @@ from live.priority import step_aside
 from live.render.occlusion import Look, find_free
 from live.settle.settling import Kept, Settled, Settling, add, approach, is_new, step
 from models.arrays import F32
+from models.errors import UserError
 from models.face_windows import face_size
 from models.inversion import Gradients, sharpness, view_of
 from models.latent import distance, std_w
@@ -38,6 +39,7 @@ LONGEST_SECONDS = 0.25  # that count between two pictures of a face
 UNSEEN_SECONDS = 3.0  # without a picture, after which all may come at once
 GONE_SECONDS = 1.0  # without a look, after which no step is taken for a person
 PEOPLE = 8  # remembered
+FORGET_SECONDS = 10.0  # after which the tracker knows nobody again
 STOP_SECONDS = 5.0  # a step under way is waited for
 WAIT_SECONDS = 0.25
 
@@ -50,7 +52,7 @@ class _Person:
         self.candidate: Kept | None = None
         self.candidate_since = -math.inf
         self.looked = -math.inf  # seconds
-        self.present_until = -math.inf  # on the clock
+        self.present_until = time.perf_counter() + GONE_SECONDS
         self.landmarks: F32 | None = None
         self.lately: F32 | None = None  # the encoder's latent
         self.look: Look | None = None
@@ -66,15 +68,20 @@ class Settler:
 
     Args:
         load_gradients: called on the thread, once there is somebody to settle on.
+
+    Attributes:
+        cpu_seconds: of the processor, up to the newest step.
+        problem: what ended it, while the run goes on with what was learned so far; None = nothing did.
     """
 
     def __init__(self, load_gradients: Callable[[], Gradients]) -> None:
         self.cpu_seconds = 0.0
+        self.problem: str | None = None
         self._load_gradients = load_gradients
         self._people: OrderedDict[int, _Person] = OrderedDict()  # by FaceTrack.person, the last seen at the end
         self._lock = threading.Lock()  # of the people, and of their candidates
         self._quit = threading.Event()
-        self._failure: Exception | None = None
+        self._gone: deque[Settled] = deque(maxlen=PEOPLE)  # of whom nothing else is known any more
         self._thread = threading.Thread(target=self._run, name="settle", daemon=True)
 
     def __enter__(self) -> Settler:
@@ -89,6 +96,8 @@ class Settler:
 
     def wants(self, track: FaceTrack, t: float) -> bool:
         """Whether it is time to look at a face again."""
+        if self.problem is not None:
+            return False
         person = self._people.get(track.person)
         return person is None or not 0 <= t - person.looked < LOOKS_SECONDS
 
@@ -101,12 +110,7 @@ class Settler:
             latent: float32 [1, 18, 512], the encoder's of this very picture, with what was enrolled of the person.
             t: seconds.
             hurried: there is no time to spare unless the face is at rest.
-
-        Raises:
-            Exception: what ended the thread.
         """
-        if self._failure is not None:
-            raise self._failure
         person = self._person(track.person)
         steady = _is_steady(person, track, t)
         free, person.look = find_free(frame.rgb, track.landmarks, t, person.look)
@@ -157,17 +161,22 @@ class Settler:
         return float(np.mean(shares)) if shares else None
 
     def settled(self) -> list[Settled]:
-        """What came of everybody who is remembered, the last seen at the end."""
+        """What came of the last `PEOPLE` who left and of all who are remembered, the last seen at the end."""
         with self._lock:
-            known = [person.settling for person in self._people.values()]
-        return [
-            Settled(settling.descent.number, settling.left, len(settling.views), *settling.losses)
-            for settling in known
-            if settling is not None and settling.losses is not None
-        ]
+            return [*self._gone, *(one for person in self._people.values() if (one := _outcome(person)) is not None)]
+
+    def _forget(self) -> None:
+        """Drops who left, with their pictures."""
+        now = time.perf_counter()
+        left = [key for key, person in self._people.items() if now - person.present_until > FORGET_SECONDS]
+        for key in left:
+            outcome = _outcome(self._people.pop(key))
+            if outcome is not None:
+                self._gone.append(outcome)
 
     def _person(self, person_id: int) -> _Person:
         with self._lock:
+            self._forget()
             person = self._people.setdefault(person_id, _Person())
             self._people.move_to_end(person_id)
             while len(self._people) > PEOPLE:
@@ -175,9 +184,9 @@ class Settler:
         return person
 
     def _run(self) -> None:
-        only_idle_time = step_aside()
         gradients: Gradients | None = None
         try:
+            only_idle_time = step_aside()
             while not self._quit.is_set():
                 person = self._next()
                 if person is None or person.settling is None:
@@ -189,13 +198,15 @@ class Settler:
                 self.cpu_seconds = time.thread_time()
                 if not only_idle_time:
                     self._quit.wait(time.perf_counter() - started)
-        except Exception as error:  # noqa: BLE001 - not handled here but handed to the thread that synthesizes
-            self._failure = error
+        except Exception as error:  # noqa: BLE001 - whatever it is, the mirror can go on without, and says so
+            what = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            self.problem = f"settling has ended: {what}"
 
     def _next(self) -> _Person | None:
         """For whom a step is to be taken: of those who are there, who has had the fewest; None = for nobody."""
         now = time.perf_counter()
         with self._lock:
+            self._forget()
             here = [person for person in self._people.values() if person.present_until > now]
             for person in here:
                 found = person.candidate
@@ -203,6 +214,13 @@ class Settler:
                     person.settling, person.candidate = add(person.settling, found), None
         waiting = [p for p in here if p.room and p.settling is not None and p.settling.left > 0]
         return min(waiting, key=lambda p: 0 if p.settling is None else p.settling.descent.number, default=None)
+
+
+def _outcome(person: _Person) -> Settled | None:
+    settling = person.settling
+    if settling is None or settling.losses is None:
+        return None
+    return Settled(settling.descent.number, settling.left, len(settling.views), *settling.losses)
 
 
 def _is_steady(person: _Person, track: FaceTrack, t: float) -> bool:
