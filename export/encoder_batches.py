@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from export.augment import disturb_landmarks, misalign, photograph
-from export.evaluate import read_photo
+from export.photographs import read_photo
 from export.pool import MADE_AT, SIZE, Pool
 from export.training_input import HELD_OUT, to_input
 from models import registry
@@ -146,12 +146,6 @@ class Feed:
             to_input(wanted),
             torch.from_numpy(points[mixture.to_draw]),
         )
-
-
-def trained_on(paths: Sequence[Path]) -> list[Path]:
-    """The photographs ``NAME_anything`` of every other person, by name: the others are there to be measured on."""
-    people = sorted({path.name.split("_")[0] for path in paths})
-    return [path for path in paths if path.name.split("_")[0] in people[::2]]
 
 
 def read_portraits(paths: Sequence[Path]) -> Portraits:

@@ -80,7 +80,7 @@ python -m export ship
 python -m export pool --pictures --seed 2 --count 18000 --folder runs/pictures
 python -m export pool --pictures --seed 2 --count 22500 --free --folder runs/pictures
 python -m export polish --pool runs/pictures --photos DIR --compile
-python -m export evaluate --photos DIR --out runs/evaluation
+python -m export evaluate --samples 256 --photos DIR --held-out
 python -m export card --evaluation runs/evaluation
 ```
 

@@ -20,9 +20,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from export.evaluate import read_photo
 from export.fidelity import Sample
 from export.measure import IdentityMeter, Measures, Meter, eye_distance, identity_distance
+from export.photographs import HELD_OUT_HELP, held_out, read_photo
 from export.sheet import sheet, write_png
 from models import tuning
 from models.alignment import to_rgb
@@ -243,6 +243,7 @@ def main(argv: list[str] | None = None) -> None:
     """Command line of `python -m export enrol`."""
     parser = argparse.ArgumentParser(prog="python -m export enrol", description=__doc__)
     parser.add_argument("--photos", type=Path, required=True, help="folder of NAME_neutral.jpg and NAME_smiling.jpg")
+    parser.add_argument("--held-out", action="store_true", help=HELD_OUT_HELP)
     parser.add_argument("--people", type=int, default=12, help="how many of them, evenly picked")
     parser.add_argument("--viewed", type=int, default=2, help="of how many of these a second view is tried")
     parser.add_argument("--steps", type=int, default=STEPS)
@@ -252,6 +253,8 @@ def main(argv: list[str] | None = None) -> None:
     paths = sorted(args.photos.glob(f"*{NEUTRAL}.*"))
     if not paths:
         raise UserError(f"{args.photos} has no pictures NAME{NEUTRAL}.jpg; each needs a NAME{SMILING}.jpg beside it")
+    if args.held_out:
+        paths = held_out(paths)
     paths = paths[:: max(1, len(paths) // args.people)][: args.people]
     args.out.mkdir(parents=True, exist_ok=True)
     gradients = load_gradients()

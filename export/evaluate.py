@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol, get_args
@@ -32,6 +32,7 @@ from export.fidelity import (
     summarise,
 )
 from export.measure import IdentityMeter, Meter, identity_distance
+from export.photographs import HELD_OUT_HELP, held_out, names_of, photo_paths, read_photo
 from export.sampling import MIXED_SHARE, PSI_RANGE, sample_w_plus
 from export.sheet import sheet, write_png
 from export.steadiness import measure_clip
@@ -46,9 +47,9 @@ from models.zoo import load_encoder, load_generator, load_mapping
 
 SIZE = 256  # side of the pictures compared
 SEED = 20_000  # far from the seeds of training
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 NO_SMILE = 0.3  # a face below smiles too little to hide what a smile direction adds
 SHEET_ROWS = 16
+GENERATED = "generated"  # name of their set
 
 
 class Encoder(Protocol):
@@ -96,7 +97,7 @@ class Results:
         estimate: float32 [18, 512] latents, of every face.
         edited_identity: distances from the input to the edited face, by edit.
         edited_change: change of the edit's own attribute against the reconstruction, by edit.
-        true_change: the same where the true latent is edited, not the estimate: what could have been.
+        true_change: of the same faces, where the true latent is edited, not the estimate: what could have been.
         pictures: rows of the contact sheet.
         lost: names of the faces in which, or in whose reconstruction, no face was found.
     """
@@ -150,9 +151,13 @@ class Bench:
             yield Case(f"sample {i}", rgb, to_tensor(small), face)
 
     def photographs(self, paths: Sequence[Path], lost: list[str]) -> Iterator[Case]:
-        """The largest face of each photograph; names of those without one go to `lost`."""
+        """The largest face of each photograph; names of those without one, or that are none, go to `lost`."""
         for path in paths:
-            photo = read_photo(path)
+            try:
+                photo = read_photo(path)
+            except UserError:
+                lost.append(path.name)
+                continue
             measures = self._meter.measure(photo)
             if measures is None:
                 lost.append(path.name)
@@ -179,12 +184,9 @@ class Bench:
             results.rows.append(compare(before, after))
             results.estimate.append(estimate[0])
             pictures = [before.rgb, after.rgb]
-            for edit in self._edits:
-                pictures.append(self._edited(edit, estimate, before, after, results))
+            pictures += [self._edited(edit, estimate, before, after, case.w_plus, results) for edit in self._edits]
             if case.w_plus is not None:
                 results.truth.append(case.w_plus)
-                for edit in self._edits:
-                    self._edit_truth(edit, case.w_plus, before, results)
             results.pictures.append(pictures)
         return results
 
@@ -194,9 +196,10 @@ class Bench:
             return None
         return Sample(rgb, measures, self._identity.embed(rgb, measures.detection.landmarks))
 
-    def _edited(self, edit: Edit, estimate: F32, before: Sample, after: Sample, results: Results) -> U8:
-        moved = latent.move(estimate, edit.direction.vector, edit.strength)
-        rgb = to_rgb(self._generator.synthesize(moved))
+    def _edited(
+        self, edit: Edit, estimate: F32, before: Sample, after: Sample, truth: F32 | None, results: Results
+    ) -> U8:
+        rgb = self._moved(edit, estimate)
         sample = self._sample(rgb)
         if sample is None:
             results.lost.append(edit.caption)
@@ -204,45 +207,32 @@ class Bench:
         distance = identity_distance(before.identity, sample.identity)
         results.edited_identity.setdefault(edit.caption, []).append(distance)
         name = edit.direction.name
-        start = after.measures.attribute(name)
-        if name != "smile" or start < NO_SMILE:
-            change = sample.measures.attribute(name) - start
-            results.edited_change.setdefault(edit.caption, []).append(change)
+        if name == "smile" and before.measures.attribute(name) >= NO_SMILE:
+            return rgb
+        if truth is not None:
+            measures = self._meter.measure(self._moved(edit, truth[None]))
+            if measures is None:
+                return rgb
+            change = measures.attribute(name) - before.measures.attribute(name)
+            results.true_change.setdefault(edit.caption, []).append(change)
+        change = sample.measures.attribute(name) - after.measures.attribute(name)
+        results.edited_change.setdefault(edit.caption, []).append(change)
         return rgb
 
-    def _edit_truth(self, edit: Edit, w_plus: F32, before: Sample, results: Results) -> None:
-        moved = latent.move(w_plus[None], edit.direction.vector, edit.strength)
-        measures = self._meter.measure(to_rgb(self._generator.synthesize(moved)))
-        start = before.measures.attribute(edit.direction.name)
-        if measures is not None and (edit.direction.name != "smile" or start < NO_SMILE):
-            change = measures.attribute(edit.direction.name) - start
-            results.true_change.setdefault(edit.caption, []).append(change)
+    def _moved(self, edit: Edit, w_plus: F32) -> U8:
+        return to_rgb(self._generator.synthesize(latent.move(w_plus, edit.direction.vector, edit.strength)))
 
 
-def read_photo(path: Path) -> U8:
-    """uint8 [H, W, 3], RGB."""
-    decoded = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-    if decoded is None:
-        raise UserError(f"{path} is not a picture that can be read; expected JPEG, PNG, BMP or WebP")
-    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
-
-
-def photo_paths(folder: Path) -> list[Path]:
-    """The photographs of a folder, sorted by name."""
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder; give a folder of face photographs")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES)
-    if not paths:
-        raise UserError(f"{folder} holds no photographs; expected files of {', '.join(PHOTO_SUFFIXES)}")
-    return paths
-
-
-def summary(results: Results) -> dict[str, object]:
-    """Everything measured of one set, ready for JSON."""
+def summary(results: Results, true_change: Mapping[str, Sequence[float]]) -> dict[str, object]:
+    """Everything measured of one set, ready for JSON; for `true_change` see `_edits`."""
     report: dict[str, object] = {"faces": len(results.rows), "lost": results.lost}
     if results.rows:
         report["reconstruction"] = {name: asdict(s) for name, s in summarise(results.rows).items()}
-    return report | {"r2": _r2(results), "distance_from_w": _distances_from_w(results), "edits": _edits(results)}
+    return report | {
+        "r2": _r2(results),
+        "distance_from_w": _distances_from_w(results),
+        "edits": _edits(results, true_change),
+    }
 
 
 def _distances_from_w(results: Results) -> dict[str, float]:
@@ -263,21 +253,26 @@ def _r2(results: Results) -> dict[str, float]:
     return r2_by_layers(truth, estimate, latent.mean_w(), latent.std_w())
 
 
-def _edits(results: Results) -> dict[str, dict[str, float | None]]:
-    """What each edit does to identity and to its own attribute; None where no face could show it."""
+def _edits(results: Results, true_change: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float | None]]:
+    """What each edit does to identity and to its own attribute; None where no face could show it.
+
+    Args:
+        results: of one set.
+        true_change: of generated faces; what a set whose true latents are unknown is compared with.
+    """
     edits: dict[str, dict[str, float | None]] = {}
     for caption, distances in results.edited_identity.items():
         changes = results.edited_change.get(caption)
         edits[caption] = {
             "identity_median": float(np.median(distances)),
             "change_mean": float(np.mean(changes)) if changes else None,
-            "share_of_true_change": _share(changes, results.true_change.get(caption)),
+            "share_of_true_change": _share(changes, (results.true_change or true_change).get(caption)),
             "faces": len(changes or ()),
         }
     return edits
 
 
-def _share(changes: list[float] | None, true_changes: list[float] | None) -> float | None:
+def _share(changes: Sequence[float] | None, true_changes: Sequence[float] | None) -> float | None:
     """How much of an edit's effect survives the inversion."""
     return float(np.mean(changes) / np.mean(true_changes)) if changes and true_changes else None
 
@@ -302,8 +297,8 @@ LABELS = {
 """Field of `Fidelity` -> how the table calls it, what it is multiplied by, unit."""
 
 
-def table(name: str, results: Results) -> Table:
-    """The table of the terminal for one set of faces."""
+def table(name: str, results: Results, true_change: Mapping[str, Sequence[float]]) -> Table:
+    """The table of the terminal for one set of faces; for `true_change` see `_edits`."""
     shown = Table(title=f"{name}: {len(results.rows)} faces, reconstruction against input")
     shown.add_column("")
     for column in ("median", "worst tenth", "mean", "bias"):
@@ -318,9 +313,12 @@ def table(name: str, results: Results) -> Table:
         shown.add_row(f"R2 of W+, {group} ({first}-{last})", "", "", f"{r2:.3f}", "")
     for latents, distance in _distances_from_w(results).items():
         shown.add_row(f"distance from W, {latents}", f"{distance:.3f}", "", "", "")
-    for caption, edit in _edits(results).items():
+    for caption, edit in _edits(results, true_change).items():
         if edit["share_of_true_change"] is not None:
-            shown.add_row(f"{caption}: share of its effect kept", "", "", f"{edit['share_of_true_change']:.0%}", "")
+            against = "" if results.true_change else ", of that on generated faces"
+            shown.add_row(
+                f"{caption}: share of its effect kept{against}", "", "", f"{edit['share_of_true_change']:.0%}", ""
+            )
         shown.add_row(f"{caption}: identity distance", f"{edit['identity_median']:.3f}", "", "", "")
         if edit["change_mean"] is not None:
             title = f"{caption}: change of its attribute ({edit['faces']} faces)"
@@ -341,6 +339,7 @@ def main(argv: list[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--photos", type=Path, action="append", default=[], metavar="DIR", help="repeatable")
+    parser.add_argument("--held-out", action="store_true", help=HELD_OUT_HELP)
     parser.add_argument("--clip", type=Path, action="append", default=[], metavar="FILM", help="repeatable")
     parser.add_argument("--samples", type=int, default=512, help="generated faces; 0 = none")
     parser.add_argument("--seed", type=int, default=SEED, help="of the generated faces")
@@ -348,17 +347,22 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--precision", choices=get_args(Precision), default="auto", help="of the generator")
     parser.add_argument("--smile", type=float, default=2.0, help="strength of the smile on the contact sheet")
     parser.add_argument("--age", type=float, default=2.0, help="strength of the ageing on the contact sheet")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="for JSON and contact sheets")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/evaluation"), metavar="DIR", help="for JSON and contact sheets"
+    )
     args = parser.parse_args(argv)
     if args.samples < 0:
         raise UserError(f"--samples {args.samples} is negative; give the number of generated faces, or 0")
-    photos = {folder.resolve().name: photo_paths(folder) for folder in args.photos}
+    photos = {name: photo_paths(folder) for name, folder in names_of(args.photos, taken=[GENERATED]).items()}
+    if args.held_out:
+        photos = {name: held_out(paths) for name, paths in photos.items()}
     if not (photos or args.samples or args.clip):
         raise UserError("nothing to measure: give --photos DIR, --clip FILM, or --samples of at least 1")
     args.out.mkdir(parents=True, exist_ok=True)
 
     edits = [Edit(load_direction("smile"), args.smile), Edit(load_direction("age"), args.age)]
     encoder, generator = load_encoder(args.engine), load_generator(SIZE, args.engine, args.precision)
+    clips = {name: measure_clip(path, encoder, generator) for name, path in names_of(args.clip).items()}
     sets: dict[str, Results] = {}
     with Meter() as meter:
         bench = Bench(encoder, generator, meter, edits)
@@ -366,19 +370,19 @@ def main(argv: list[str] | None = None) -> None:
             rng = np.random.default_rng(args.seed)
             w_plus = sample_w_plus(rng, args.samples, load_mapping(args.engine).map, latent.mean_w())
             cases = track(bench.generated(w_plus), "Generated faces", total=args.samples)
-            sets["generated"] = bench.run(iter(cases), Results())
+            sets[GENERATED] = bench.run(iter(cases), Results())
         for name, paths in photos.items():
             results = Results()
             cases = track(bench.photographs(paths, results.lost), f"Photographs of {name}", total=len(paths))
             sets[name] = bench.run(iter(cases), results)
 
-    clips = {path.name: measure_clip(path, encoder, generator) for path in args.clip}
+    true_change = sets[GENERATED].true_change if GENERATED in sets else {}
     captions = ["input", "reconstruction", *(edit.caption for edit in edits)]
     for name, results in sets.items():
         picture = sheet(results.pictures[:SHEET_ROWS], captions, SIZE)
         write_png(args.out / f"sheet-{name}.png", picture)
     report = {
-        "sets": {name: summary(results) for name, results in sets.items()},
+        "sets": {name: summary(results, true_change) for name, results in sets.items()},
         "clips": {name: asdict(steadiness) for name, steadiness in clips.items()},
         "samples": {"seed": args.seed, "psi": PSI_RANGE, "mixed_share": MIXED_SHARE},
         "layers": {name: [s.start, s.stop - 1] for name, s in LAYER_GROUPS.items()},
@@ -391,7 +395,7 @@ def main(argv: list[str] | None = None) -> None:
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     console = Console()
     for name, results in sets.items():
-        console.print(table(name, results))
+        console.print(table(name, results, true_change))
     for name, steadiness in clips.items():
         console.print(steadiness_table(name, steadiness))
     console.print(f"written: {path} and contact sheets beside it")

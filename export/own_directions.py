@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from export.evaluate import photo_paths, read_photo
+from export.photographs import photo_paths, read_photo
 from models.alignment import crop, to_crop_matrix, to_tensor, transform_points
 from models.arrays import F32, F64
 from models.errors import UserError

@@ -27,10 +27,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from export.checkpoint import append_row, save_checkpoint
-from export.encoder_batches import Feed, Mixture, read_portraits, trained_on
-from export.evaluate import photo_paths
+from export.encoder_batches import Feed, Mixture, read_portraits
 from export.face_region import cut
 from export.likeness import SCALE, Likeness, Unlike
+from export.photographs import photo_paths, trained_on
 from export.pool import Pool, open_pool
 from export.recognition import begin_to_recognise
 from export.schedule import add_to_average, rate_share, size_of

@@ -52,6 +52,7 @@ def measure_clip(path: Path, encoder: Encoder, generator: Generator) -> Steadine
     Raises:
         UserError: it cannot be read, or has no face in three frames in a row.
     """
+    shown: list[int] = []
     seen: list[F64] = []
     made: list[F64] = []
     latents: list[F32] = []
@@ -70,13 +71,16 @@ def measure_clip(path: Path, encoder: Encoder, generator: Generator) -> Steadine
             again = of_picture.detect(picture)
             if not again:
                 continue
+            shown.append(i)
             seen.append(inside / eye_distance(inside.astype(np.float32)))
             made.append((again[0].landmarks / picture.shape[0]) / eye_distance(inside.astype(np.float32)))
             latents.append(w_plus[0] / std_w())
-    if len(seen) < 3:
+    # Whether a frame's neighbours are those before and behind it in the film.
+    whole = np.subtract(shown[2:], shown[:-2]) == 2
+    if not whole.any():
         raise UserError(f"{path} shows too few faces; a film of one face for a second or more is needed")
-    camera, reconstruction = _accelerations(np.stack(seen)), _accelerations(np.stack(made))
-    latent = _accelerations(np.stack(latents))
+    camera, reconstruction = _accelerations(np.stack(seen))[whole], _accelerations(np.stack(made))[whole]
+    latent = _accelerations(np.stack(latents))[whole]
     still = camera <= np.quantile(camera, STILL_SHARE)
     return Steadiness(
         frames=len(camera),

@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from export.measure import IdentityMeter, Measures, Meter, identity_distance
+from export.photographs import HELD_OUT_HELP, held_out
 from models.alignment import to_unit_matrix, transform_points
 from models.arrays import F32, F64, U8
 from models.errors import UserError
@@ -43,14 +45,19 @@ class Person:
     own_identity: F32
 
 
-def read_people(folder: Path, meter: Meter, identity: IdentityMeter) -> list[Person]:
-    """The people of a folder with NAME_neutral and NAME_smiling pictures.
+def straight_pictures(folder: Path) -> list[Path]:
+    """The pictures NAME_neutral of a folder."""
+    return sorted(folder.glob(f"*{NEUTRAL}.*"))
+
+
+def read_people(paths: Sequence[Path], meter: Meter, identity: IdentityMeter) -> list[Person]:
+    """People of whom there are NAME_neutral, as in `paths`, and NAME_smiling pictures.
 
     Raises:
         UserError: there are none.
     """
     people = []
-    for path in sorted(folder.glob(f"*{NEUTRAL}.*")):
+    for path in paths:
         pair = [_read(path), _read(path.with_name(path.name.replace(NEUTRAL, SMILING)))]
         before, own = (meter.measure(rgb) for rgb in pair)
         if before is None or own is None:
@@ -58,7 +65,7 @@ def read_people(folder: Path, meter: Meter, identity: IdentityMeter) -> list[Per
         embedded = [identity.embed(pair[i], m.detection.landmarks) for i, m in enumerate((before, own))]
         people.append(Person(pair[0], before, own, *embedded))
     if not people:
-        raise UserError(f"{folder} has no pairs NAME{NEUTRAL}.jpg and NAME{SMILING}.jpg with a face in both")
+        raise UserError(f"--photos has no pairs NAME{NEUTRAL}.jpg and NAME{SMILING}.jpg with a face in both")
     return people
 
 
@@ -132,6 +139,7 @@ def main(argv: list[str] | None = None) -> None:
     """Command line of `python -m export transfer`."""
     parser = argparse.ArgumentParser(prog="python -m export transfer", description=__doc__)
     parser.add_argument("--photos", type=Path, required=True, help="folder of NAME_neutral.jpg and NAME_smiling.jpg")
+    parser.add_argument("--held-out", action="store_true", help=HELD_OUT_HELP)
     parser.add_argument("--strengths", type=float, nargs="+", default=[0.5, 1.0, 1.5, 2.0])
     parser.add_argument("--mode", default="transfer")
     parser.add_argument("--out", type=Path, default=Path("runs/transfer"))
@@ -140,7 +148,8 @@ def main(argv: list[str] | None = None) -> None:
     identity = IdentityMeter()
     results: dict[str, dict[str, float]] = {}
     with Meter() as meter, tempfile.TemporaryDirectory() as folder:
-        people = read_people(args.photos, meter, identity)
+        paths = straight_pictures(args.photos)
+        people = read_people(held_out(paths) if args.held_out else paths, meter, identity)
         film = Path(folder) / "straight.mp4"
         write_film([person.straight for person in people], film)
         for strength in args.strengths:

@@ -20,7 +20,7 @@ pytest.importorskip("dlib", reason="needs the train extra")
 import torch
 
 from export.chips import cut_chips, cut_squares
-from export.encoder_batches import read_portraits, trained_on
+from export.encoder_batches import read_portraits
 from export.face_region import FaceRegion, cut
 from export.likeness import SCALE, Likeness, Unlike, eye_distances
 from export.measure import IdentityMeter, face_chip
@@ -127,11 +127,6 @@ def test_a_face_is_like_itself_and_the_gradient_leads_to_it() -> None:
         with torch.no_grad():
             nearer = likeness(estimate - 0.5 * gradient / gradient.norm(), wanted, landmarks)
         assert float(getattr(nearer, name)) < float(part.detach())
-
-
-def test_half_of_the_people_are_kept_for_measuring() -> None:
-    paths = [Path(f"{name}_{look}.jpg") for name in ("001", "003", "007", "010") for look in ("neutral", "smiling")]
-    assert [path.name[:3] for path in trained_on(paths)] == ["001", "001", "007", "007"]
 
 
 def test_photographs_without_a_face_teach_nothing(tmp_path: Path) -> None:

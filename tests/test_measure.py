@@ -85,7 +85,7 @@ def test_embeddings_know_a_person_smaller_and_darker(meter: measure.Meter, astro
 @pytest.mark.slow
 @pytest.mark.skipif(FACES is None, reason="MORPHCAM_FACES is not set to a folder of NNN_neutral/NNN_smiling.jpg")
 def test_one_person_is_near_and_others_are_far(meter: measure.Meter) -> None:
-    from export.evaluate import read_photo
+    from export.photographs import read_photo
 
     identity = measure.IdentityMeter()
 

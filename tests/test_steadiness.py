@@ -50,6 +50,19 @@ def test_what_trembles_before_the_camera_trembles_more_than_what_does_not(tmp_pa
     assert found[1].camera_landmarks > 2 * found[0].camera_landmarks
 
 
+def test_frames_on_both_sides_of_a_gap_are_no_neighbours(tmp_path: Path, astronaut: U8) -> None:
+    moved = np.roll(astronaut, 40, axis=1)
+    blank = [np.full_like(astronaut, 90)] * 3
+    encoder, generator = load_encoder(), load_generator(256)
+    write_film(tmp_path / "cut.mp4", [*[astronaut] * 4, *blank, *[moved] * 4])
+    cut = measure_clip(tmp_path / "cut.mp4", encoder, generator)
+    assert cut.frames == 4
+    assert cut.camera_landmarks < 0.01, "nobody moved but where nobody was seen"
+    write_film(tmp_path / "torn.mp4", [*[astronaut] * 2, *blank, *[moved] * 2])
+    with pytest.raises(UserError, match="too few faces"):
+        measure_clip(tmp_path / "torn.mp4", encoder, generator)
+
+
 def test_a_film_without_a_face_is_told(tmp_path: Path) -> None:
     write_film(tmp_path / "grey.mp4", [np.full((64, 64, 3), 90, np.uint8)] * 4)
     with pytest.raises(UserError, match="too few faces"):
