@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
-        The exit code: 0, or 2 when the user has something to put right.
+        The exit code: 0, 2 when the user has something to put right, or 130 after Ctrl-C.
     """
     arguments = sys.argv[1:] if argv is None else argv
     width = max(map(len, COMMANDS))
@@ -80,6 +80,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         command = COMMANDS[options.command]
         _main_of(command)([*command.first, *arguments[end:]])
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     except UserError as error:
         if options.debug:
             traceback.print_exc()

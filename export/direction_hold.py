@@ -26,23 +26,22 @@ def holding(editor: Editor, faces: F32, direction: F32, held: Mapping[str, F32])
         editor: edits and measures pictures.
         faces: float32 W+ [N, 18, 512], to measure leaks on.
         direction: float32 [18, 512].
-        held: the shipped directions [18, 512], by name, whose attributes shall not move.
+        held: shipped directions [18, 512], by their names in `RECIPES`, whose attributes shall not move.
 
     Returns:
         float32 [18, 512]: direction - sum of c_i held_i, the sum's slopes being the direction's.
 
     Raises:
-        UserError: a name is none of `RECIPES`.
+        UserError: along the direction no picture shows a face any more.
     """
-    unknown = [name for name in held if name not in RECIPES]
-    if unknown:
-        raise UserError(f"--hold {unknown[0]}: no such attribute; choose from {', '.join(RECIPES)}")
     names = tuple(RECIPES[name].attribute for name in held)
     rows = [(face, row) for face in faces if (row := editor.columns(face)) is not None]
     found, base = np.stack([face for face, _ in rows]), np.stack([row for _, row in rows])
     answers = slopes(editor, found, held, names, base, REACH)
     for _ in range(ROUNDS):
         leak = slopes(editor, found, {"": direction}, names, base, REACH)[0]
+        if not np.isfinite(leak).all():
+            raise UserError(f"no face is left at strengths -{REACH:g} and {REACH:g}; the direction is too long")
         shares = np.linalg.solve(answers.T, leak)
         direction = direction - np.tensordot(shares, np.stack(list(held.values())), axes=1).astype(np.float32)
     return direction

@@ -13,6 +13,7 @@ from export.direction_effects import Editor
 from export.direction_recipes import ANYTHING, RECIPES, UNITS
 from export.measure import IdentityMeter, Measures, identity_distance
 from models.arrays import F32, U8
+from models.errors import UserError
 from models.face_chip import SAME_PERSON
 
 REACH = 2.0  # strengths whose effect is tabulated are -REACH and +REACH
@@ -30,7 +31,8 @@ class Effect:
         rise: change of its own attribute from 0 to +REACH on the faces its recipe starts from; the quarter of
             them that moves least moves less than `rise_least_quarter`.
         identity: median identity distance from the unedited face at each of `STRENGTHS`.
-        range: strengths, lowest and highest, between which that median says that it is the same person.
+        range: strengths, lowest and highest, between which that median says that it is the same person, and for its
+            recipe pictures still look like faces.
         backdrop_change: mean absolute change of the picture's upper corners at +-REACH, levels of 255.
         lost: with how many faces an edited picture showed none.
     """
@@ -58,6 +60,9 @@ def measure_effects(
     """`Effect` of each direction [18, 512] on faces, float32 W+ [N, 18, 512].
 
     A direction that is none of `RECIPES` has no attribute of its own; the one that it moves most takes its place.
+
+    Raises:
+        UserError: a direction moves every picture so far that no face is found in it.
     """
     shots = [(face, _shot(editor, identity, face, None, 0.0)) for face in faces]
     found = [(face, shot) for face, shot in shots if shot is not None]
@@ -71,6 +76,9 @@ def measure_effects(
                 rows.append(row)
             else:
                 lost += 1
+        if not rows:
+            least, most = STRENGTHS[0], STRENGTHS[-1]
+            raise UserError(f"{name}: no face is left from {least:g} to {most:g}; the direction is too long")
         effects[name] = _effect(name, rows, lost)
     return effects
 
@@ -101,7 +109,7 @@ def as_json(effects: Mapping[str, Effect], faces: int) -> dict[str, object]:
 
 def markdown(effects: Mapping[str, Effect]) -> str:
     """The README's table: what each direction does."""
-    lines = ["| name | what it does | per unit | from 0 to +2 | same person |", "|---|---|---|---|---|"]
+    lines = ["| name | what it does | per unit | from 0 to +2 | use |", "|---|---|---|---|---|"]
     for name, effect in effects.items():
         own = own_attribute(name, effect.per_unit)
         description = RECIPES[name].description if name in RECIPES else own
@@ -146,12 +154,17 @@ def _effect(name: str, rows: Sequence[Sequence[_Shot]], lost: int) -> Effect:
         rise=float(rises.mean()),
         rise_least_quarter=float(np.percentile(rises, 25)),
         identity=tuple(identity),
-        range=same_person_range(identity),
+        range=_usable(name, *same_person_range(identity)),
         backdrop_change=float(
             np.mean([_corner_change(row[0].rgb, row[side].rgb) for row in rows for side in (down, up)])
         ),
         lost=lost,
     )
+
+
+def _usable(name: str, low: float, high: float) -> tuple[float, float]:
+    most = RECIPES[name].most if name in RECIPES else STRENGTHS[-1]
+    return max(low, -most), min(high, most)
 
 
 def same_person_range(identity: Sequence[float]) -> tuple[float, float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -109,9 +110,7 @@ def tabulate(args: argparse.Namespace, generator: Generator, mapping: Mapping) -
         directions = load(args.out)
         effects = measure_effects(editor, IdentityMeter(), faces, directions)
     for name, direction in directions.items():
-        (low, high), most = effects[name].range, RECIPES[name].most
-        limits = (max(low, -most), min(high, most))
-        save(args.out / f"{name}.npz", direction, RECIPES[name].description, limits)
+        save(args.out / f"{name}.npz", direction, RECIPES[name].description, effects[name].range)
     path = args.out / "effects.json"
     path.write_text(json.dumps(as_json(effects, args.faces), indent=1) + "\n", encoding="utf-8")
     write_png(args.out / "leaks.png", draw_heat_map(effects))
@@ -122,12 +121,10 @@ def from_pictures(args: argparse.Namespace, pictures: Pictures, generator: Gener
     """Writes NAME-means.npz and NAME-classifier.npz; says how well they tell pictures apart, what they move."""
     encoder = load_encoder(args.engine)
     with Landmarker(registry.path("face-landmarker")) as landmarker:
-        classes = []
-        for paths in (pictures.without, pictures.having):
-            latents = encode(paths, encoder, landmarker)
-            for path in (path for path, w_plus in zip(paths, latents, strict=True) if w_plus is None):
-                print(f"no face in {path}: left out")
-            classes.append(np.array([w_plus for w_plus in latents if w_plus is not None], np.float32))
+        classes, faceless = encode(pictures, encoder, landmarker)
+    for path in faceless:
+        print(f"no face in {path}: left out{', with the other half of its pair' if pictures.pairs else ''}")
+    print(f"made of {len(classes[0])} and {len(classes[1])} pictures{', in pairs' if pictures.pairs else ''}")
     for kind, own in make_own(*classes).items():
         path = args.out / f"{args.name}-{kind}.npz"
         print(f"{path}: right about {own.accuracy:.0%} of pictures left out of its making (chance: 50%)")
@@ -172,6 +169,23 @@ def draw_strips(args: argparse.Namespace, generator: Generator, mapping: Mapping
         write_png(args.strips / f"{name}.png", sheet(rows, captions, SIZE))
 
 
+def check_own(args: argparse.Namespace) -> None:
+    """Checks what own directions are asked for with.
+
+    Raises:
+        UserError: something is wrong with it.
+    """
+    if args.out is None:
+        raise UserError("give --out DIR, a folder for directions of your own: without it are the shipped ones")
+    if not re.fullmatch(r"\w[\w-]*", args.name):
+        raise UserError(f"--name {args.name!r} is to be a file's name; use letters, digits, - and _")
+    for name in args.hold or ():
+        if name not in RECIPES:
+            raise UserError(f"--hold {name}: no such attribute; choose from {', '.join(RECIPES)}")
+        if name == args.of:
+            raise UserError(f"--hold {name} would leave nothing of --of {name}")
+
+
 def main(argv: list[str] | None = None) -> None:
     """Command line of `python -m export directions`."""
     parser = argparse.ArgumentParser(prog="python -m export directions", description=__doc__)
@@ -179,7 +193,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--samples", type=int, default=20_000, help="faces of the pool to label, at most")
     parser.add_argument("--tuning-faces", type=int, default=64, help="faces to measure leaks and strengths on")
     parser.add_argument("--raw", action="store_true", help="do not orthogonalise against other attributes")
-    parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="where NAME.npz are written")
+    parser.add_argument("--out", type=Path, metavar="DIR", help=f"where NAME.npz are written (default: {OUT})")
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--threads", type=int, default=0, help="of the generator; 0 = all cores")
     parser.add_argument("--table", action="store_true", help="only tabulate the directions there are")
@@ -193,12 +207,15 @@ def main(argv: list[str] | None = None) -> None:
     own.add_argument("--hold", action="append", metavar="NAME", help="leave this attribute alone; may be repeated")
     own.add_argument("--name", default="own", help="what the files made are called")
     args = parser.parse_args(argv)
-    if args.hold and not (args.of or args.from_pairs or args.from_labels):
+    if args.of or args.from_pairs or args.from_labels:
+        check_own(args)
+    elif args.hold:
         raise UserError("--hold needs a direction to change; give --of, --from-pairs or --from-labels")
     for name in ("samples", "tuning_faces", "faces", "strip_faces"):
         if getattr(args, name) < 1:
             option = name.replace("_", "-")
             raise UserError(f"--{option} {getattr(args, name)}: give a number of faces, at least 1")
+    args.out = args.out or OUT
     args.out.mkdir(parents=True, exist_ok=True)
     generator, mapping = load_generator(SIZE, args.engine, threads=args.threads), load_mapping(args.engine)
     if args.from_pairs:

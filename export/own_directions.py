@@ -8,7 +8,7 @@ Strength 1 of either takes the mean of the first class as far towards the second
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,10 +33,17 @@ Maker = Callable[[F64, F64], F64]
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures of two classes: those without what the direction shall bring, and those with it."""
+    """Pictures of two classes.
+
+    Attributes:
+        without: those without what the direction shall bring.
+        having: those with it.
+        pairs: whether the n-th of each belong together.
+    """
 
     without: tuple[Path, ...]
     having: tuple[Path, ...]
+    pairs: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,8 @@ def from_folders(without: Path, having: Path) -> Pictures:
     """All pictures of two folders; where files of both have the same names, the pairs alone."""
     folders = [{path.stem: path for path in photo_paths(folder)} for folder in (without, having)]
     both = sorted(folders[0].keys() & folders[1].keys())
-    return Pictures(*(tuple(folder[stem] for stem in both or sorted(folder)) for folder in folders))
+    first, second = (tuple(folder[stem] for stem in both or sorted(folder)) for folder in folders)
+    return Pictures(first, second, pairs=bool(both))
 
 
 def from_table(table: Path) -> Pictures:
@@ -85,16 +93,31 @@ def from_table(table: Path) -> Pictures:
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise UserError(f"{table} names {missing[0]}, which is no file; names are relative to the table's own folder")
-    classes = [
+    without, having = (
         tuple(path for path, label in zip(paths, labels, strict=True) if (label > middle) is wanted)
         for wanted in (False, True)
+    )
+    return Pictures(without, having)
+
+
+def encode(pictures: Pictures, encoder: Encoder, landmarker: Landmarker) -> tuple[tuple[F32, F32], list[Path]]:
+    """The latents of the largest face of each picture.
+
+    Returns:
+        Of both classes, float32 W+ [N, 18, 512]; and the pictures without a face, which with the other halves of
+        their pairs are left out.
+    """
+    classes = [
+        [_encode(path, encoder, landmarker) for path in track(paths, description="Looking at pictures")]
+        for paths in (pictures.without, pictures.having)
     ]
-    return Pictures(*classes)
-
-
-def encode(paths: Sequence[Path], encoder: Encoder, landmarker: Landmarker) -> list[F32 | None]:
-    """W+ [18, 512] of the largest face of each picture; None where there is no face."""
-    return [_encode(path, encoder, landmarker) for path in track(paths, description="Looking at pictures")]
+    paths = [*pictures.without, *pictures.having]
+    faceless = [path for path, w_plus in zip(paths, [*classes[0], *classes[1]], strict=True) if w_plus is None]
+    if pictures.pairs:
+        whole = [pair for pair in zip(*classes, strict=True) if all(half is not None for half in pair)]
+        classes = [[pair[i] for pair in whole] for i in (0, 1)]
+    without, having = ([w_plus for w_plus in latents if w_plus is not None] for latents in classes)
+    return (np.array(without, np.float32), np.array(having, np.float32)), faceless
 
 
 def _encode(path: Path, encoder: Encoder, landmarker: Landmarker) -> F32 | None:

@@ -23,6 +23,7 @@ _SHIPPED = Path(__file__).parent / "shipped" / "directions"
 # Those that get a key of their own in the window; the others follow by name.
 _FIRST = ("smile", "mouth-open", "surprise", "eyes-closed", "age", "gender", "beard", "hair-length", "glasses")
 _MOST_BYTES = 16 << 20  # a direction in float64 has 74 kB; collections of them are not directions
+_MOST_LETTERS = 100  # of a description, which is one line of a list
 _MOST_VALUE = 1e4  # W has values of a few units
 _NAMES = ("vector", "direction", "boundary", "w", "w_plus", "latent")  # what authors call the array
 _DEFAULT_RANGE = (-3.0, 3.0)
@@ -135,22 +136,37 @@ def _files_of(folder: Path) -> dict[str, Path]:
 
 
 def _shipped(name: str) -> Direction:
-    arrays = load_npz(_SHIPPED / f"{name}.npz", max_bytes=_MOST_BYTES)
-    vector = _checked(arrays["vector"], name, shipped_space())
-    description = str(arrays["description"]) if "description" in arrays else ""
-    lowest, highest = arrays["range"].tolist() if "range" in arrays else _DEFAULT_RANGE
-    return Direction(name, vector, description, (lowest, highest))
+    return _from_file(_SHIPPED / f"{name}.npz", shipped_space())
 
 
 def _from_file(path: Path, space: LatentSpace) -> Direction:
     suffix = path.suffix.lower()
+    arrays: dict[str, NDArray[Any]] = {}
     if suffix == ".npy":
         array = load_npy(path, max_bytes=_MOST_BYTES)
     elif suffix == ".npz":
-        array = _only(load_npz(path, max_bytes=_MOST_BYTES), path)
+        arrays = load_npz(path, max_bytes=_MOST_BYTES)
+        array = _only(arrays, path)
     else:
         array = _only(_arrays(load_tensors(path, max_bytes=_MOST_BYTES)), path)
-    return Direction(path.stem, _checked(array, str(path), space))
+    vector = _checked(array, str(path), space)
+    return Direction(path.stem, vector, _description(arrays), _range(arrays))
+
+
+def _description(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """What `export` writes beside a vector; of files of the wild nothing."""
+    found = arrays.get("description")
+    if found is None or found.dtype.kind != "U" or found.ndim > 0:
+        return ""
+    return " ".join(str(found).split())[:_MOST_LETTERS]
+
+
+def _range(arrays: Mapping[str, NDArray[Any]]) -> tuple[float, float]:
+    """Likewise."""
+    found = arrays.get("range")
+    if found is None or found.shape != (2,) or found.dtype.kind != "f" or not found[0] < 0 < found[1]:
+        return _DEFAULT_RANGE
+    return float(found[0]), float(found[1])
 
 
 def _arrays(content: Tree) -> dict[str, NDArray[Any]]:

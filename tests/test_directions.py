@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from models.arrays import F32
 from models.directions import Direction, load_direction, shipped_directions
@@ -118,6 +119,25 @@ def test_npz_gives_its_only_or_its_named_array(tmp_path: Path, save: Callable[..
     save(path, first=vector, second=vector)
     with pytest.raises(UserError, match="2 arrays"):
         load_direction(str(path))
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        (np.array([-1.5, 2], np.float32), (-1.5, 2.0)),
+        (np.array([1, 2], np.float32), (-3.0, 3.0)),
+        (np.array([np.nan, 2], np.float32), (-3.0, 3.0)),
+        (np.array(["a", "b"]), (-3.0, 3.0)),
+    ],
+)
+def test_what_an_export_says_of_its_direction_is_read(
+    tmp_path: Path, limits: NDArray[Any], expected: tuple[float, float]
+) -> None:
+    path = tmp_path / "mine.npz"
+    np.savez(path, vector=random_vector(), description=np.array("mine,\nfrom 9 pictures"), range=limits)
+    direction = load_direction(str(path))
+    assert direction.range == expected
+    assert direction.description == "mine, from 9 pictures"
 
 
 @pytest.mark.parametrize("layout", [zip_file, legacy_file])

@@ -55,12 +55,28 @@ def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> No
     assert "evaluate" in capsys.readouterr().err
 
 
+def test_ctrl_c_is_one_line_and_exit_code_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: list[str]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("export.__main__._main_of", lambda _: interrupted)
+    assert main(["speed"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["evaluate", "--samples", "-1", "--out", "x"], "--samples -1"),
         (["evaluate", "--photos", "no-such-folder", "--out", "x"], "no-such-folder"),
         (["evaluate", "--samples", "0", "--out", "x"], "nothing to measure"),
+        (["directions", "--of", "smile"], "--out DIR"),
+        (["directions", "--of", "smile", "--out", "x", "--name", "a/b"], "--name 'a/b'"),
+        (["directions", "--of", "age", "--out", "x", "--hold", "age"], "nothing of --of age"),
+        (["directions", "--of", "age", "--out", "x", "--hold", "ears"], "no such attribute"),
+        (["directions", "--hold", "age"], "--hold needs a direction"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from models.arrays import F32, F64
+from models import registry
+from models.arrays import F32, F64, U8
 from models.errors import UserError
+from models.landmarker import Landmarker
 from models.latent import LAYERS, STYLE_DIM, std_w
+from models.zoo import load_encoder
 
 pytest.importorskip("dlib", reason="needs the train extra")
 
-from export.own_directions import classifier_normal, difference_of_means, from_folders, from_table, make
+from export.own_directions import classifier_normal, difference_of_means, encode, from_folders, from_table, make
 
 
 def planted(rng: np.random.Generator, count: int, *, loud: float = 0.0) -> tuple[F64, F64, F64]:
@@ -72,6 +76,21 @@ def test_of_two_folders_the_pairs_count(tmp_path: Path) -> None:
     pictures = from_folders(tmp_path / "A", tmp_path / "B")
     assert [path.name for path in pictures.without] == ["a.jpg", "b.jpg"]
     assert [path.name for path in pictures.having] == ["a.png", "b.png"]
+
+
+def test_of_a_pair_both_halves_are_left_out(tmp_path: Path, astronaut: U8) -> None:
+    for name in ("a", "b"):
+        for folder in ("A", "B"):
+            picture(tmp_path / folder / f"{name}.png")
+            cv2.imwrite(str(tmp_path / folder / f"{name}.png"), astronaut[..., ::-1])
+    picture(tmp_path / "A" / "a.png")
+    with Landmarker(registry.path("face-landmarker")) as landmarker:
+        pairs = from_folders(tmp_path / "A", tmp_path / "B")
+        (without, having), faceless = encode(pairs, load_encoder(), landmarker)
+        assert len(without) == len(having) == 1
+        assert faceless == [tmp_path / "A" / "a.png"]
+        (without, having), _ = encode(dataclasses.replace(pairs, pairs=False), load_encoder(), landmarker)
+        assert (len(without), len(having)) == (1, 2)
 
 
 def test_without_pairs_every_picture_counts(tmp_path: Path) -> None:
