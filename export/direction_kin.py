@@ -19,10 +19,14 @@ def cosines(direction: F32, other: F32) -> dict[str, float]:
 
 
 def kin(direction: F32, known: Mapping[str, F32], count: int) -> dict[str, dict[str, float]]:
-    """`cosines` with the `count` known directions that are likest in some group of layers, opposite ones included."""
+    """`cosines` with the `count` known directions that it is likest, or most opposite to, where they do most."""
     found = {name: cosines(direction, other) for name, other in known.items()}
-    nearest = sorted(found, key=lambda name: -max(map(abs, found[name].values())))
-    return {name: found[name] for name in nearest[:count]}
+
+    def likeness(name: str) -> float:
+        shares = {group: float((known[name][layers] ** 2).sum()) for group, layers in LAYER_GROUPS.items()}
+        return abs(sum(shares[group] * cosine for group, cosine in found[name].items())) / sum(shares.values())
+
+    return {name: found[name] for name in sorted(found, key=likeness, reverse=True)[:count]}
 
 
 def _cosine(a: F32, b: F32) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -37,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"morphcam: {' '.join(str(error).split())}", file=sys.stderr)
         return USER_ERROR
+    except BrokenPipeError:  # whoever read this has seen enough, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FINE
     except KeyboardInterrupt:
         print("morphcam: interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -266,6 +266,15 @@ def test_without_camera_and_display_a_film_is_made_and_reported(
     assert report["size"] in SIZES
 
 
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    with start("--list", "directions", cwd=tmp_path) as program:
+        assert program.stdout is not None
+        program.stdout.close()
+        assert program.stderr is not None
+        assert program.stderr.read() == ""
+    assert program.returncode == 0
+
+
 def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "live", *arguments],
