@@ -128,7 +128,7 @@ def run(
         synthesizer = make_synthesizer(models, effects, timings, enrolled, settler)
         for person in enrolled.values():
             if person.change is not None:
-                say(_describe_tuned(person, models.generator.size))
+                say(_describe_tuned(person, models.generator.size, settle=options.settle))
         # Of a recording every frame is to have its own synthesis, however long that takes.
         worker = opened.enter_context(SynthesisWorker(synthesizer)) if source.live else None
         pipeline = make_pipeline(
@@ -245,9 +245,10 @@ def _could_be_faster(models: Models) -> bool:
     )
 
 
-def _describe_tuned(person: Enrolment, size: int) -> str:
+def _describe_tuned(person: Enrolment, size: int, *, settle: bool) -> str:
     elsewhere = "" if size == TUNED_SIZE else f" at {TUNED_SIZE} px alone: at {size} px it is as it was"
-    return f"{person.name} has layers of the generator tuned for them{elsewhere}"
+    unsettled = "; --settle leaves them as they are" if settle else ""
+    return f"{person.name} has layers of the generator tuned for them{elsewhere}{unsettled}"
 
 
 def _endless(options: Options) -> bool:

@@ -297,9 +297,16 @@ def test_the_plot_shows_the_curve_below_the_mean_face() -> None:
     assert lowest > reference > 80
 
 
-@pytest.mark.parametrize(("steps", "views"), [(1, 1), (1, 5), (3, 4), (5, 5)])
-def test_the_plot_needs_no_more_than_a_step(steps: int, views: int) -> None:
-    assert plot("me", [1.0] * steps, views, 2.0).shape == (560, 900, 3)
+def test_what_tuning_did_is_a_curve_of_its_own() -> None:
+    losses, tuned = [4.0 / step for step in range(1, 100)], [2.0] * 60
+    whole, apart = plot("me", [*losses, *tuned], 1, 2.0), plot("me", losses, 1, 2.0, tuned)
+    joined, parted = ((picture == CURVE).all(axis=2).sum() for picture in (whole, apart))
+    assert 0 < parted < joined - 100, "nothing leads from one to the other"
+
+
+@pytest.mark.parametrize(("steps", "views", "tuned"), [(1, 1, 0), (1, 5, 1), (3, 4, 2), (5, 5, 0)])
+def test_the_plot_needs_no_more_than_a_step(steps: int, views: int, tuned: int) -> None:
+    assert plot("me", [1.0] * steps, views, 2.0, [0.5] * tuned).shape == (560, 900, 3)
 
 
 def test_identity_belongs_to_a_face_that_is_followed() -> None:

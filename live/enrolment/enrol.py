@@ -148,11 +148,15 @@ def run(request: Request, say: Callable[[str], None]) -> None:
         say(f"{request.name} is enrolled already: what was learned then will be replaced")
     steps = request.steps or steps_for(len(views), seconds_of_a_step(views[0], gradients))
     say(f"{len(views)} picture(s) of a face; {steps} steps on {gradients.picture.engine.name}")
-    learned = learn(views, gradients, steps=steps, tune=request.tune, engine=request.engine, preview=request.preview)
+    learned = learn(
+        views, gradients, say, steps=steps, tune=request.tune, engine=request.engine, preview=request.preview
+    )
     mean_face = broadcast(mean_w()[None])
     mean_loss = float(np.mean([compare(view, mean_face, gradients)[1] for view in views]))
     pictures = {f"{people.VIEWS}/{number}.png": face.crop for number, face in enumerate(faces, 1)} | {
-        "loss.png": plot(f"{request.name}: how near the picture is", learned.losses, len(views), mean_loss),
+        "loss.png": plot(
+            f"{request.name}: how near the picture is", learned.losses, len(views), mean_loss, learned.tuning_losses
+        ),
         "pictures.png": learned.pictures,
     }
     folder = people.save(request.name, learned.offset, learned.change, len(views), pictures)

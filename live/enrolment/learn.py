@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -23,13 +23,15 @@ class Learned:
     """What came of the views.
 
     Attributes:
-        losses: of every step, those of tuning last, which leave out who is seen.
+        losses: of every step of the offset's fit.
+        tuning_losses: likewise of tuning, which leave out who is seen.
         offset: float32 [1, 18, 512], see live.people.
         change: float32 [1, P], likewise; None = not tuned.
         pictures: uint8 RGB, a row for each view: it, what the encoder alone makes of it, with the offset, and tuned.
     """
 
     losses: list[float]
+    tuning_losses: list[float]
     offset: F32
     change: F32 | None
     pictures: U8
@@ -51,13 +53,21 @@ S = TypeVar("S", bound=Step)
 
 
 def learn(
-    views: Sequence[View], gradients: Gradients, *, steps: int, tune: bool, engine: str, preview: bool
+    views: Sequence[View],
+    gradients: Gradients,
+    say: Callable[[str], None],
+    *,
+    steps: int,
+    tune: bool,
+    engine: str,
+    preview: bool,
 ) -> Learned:
     """Fits all there is to fit to the views.
 
     Args:
         views: at least one.
         gradients: at the views' size.
+        say: takes a line for the user.
         steps: of the offset's fit.
         tune: whether to change the generator's last weights too.
         engine: a name in models.runtime.ENGINES, or "auto".
@@ -65,8 +75,9 @@ def learn(
     """
     generator = load_generator(gradients.picture.size, engine)
     losses: list[float] = []
+    tuning_losses: list[float] = []
     change: F32 | None = None
-    with Preview(views[0].target, wanted=preview) as window:
+    with Preview(views[0].target, say, wanted=preview) as window:
         for step in _told("learning", fit_offset(views, gradients, steps), steps, losses, len(views)):
             latent = views[0].latent + step.offset
             window.show(generator, latent)
@@ -75,12 +86,12 @@ def learn(
         if tune:
             parts = load_tuned_parts(engine)
             fit = tuning.fit_change(views, step.offset, load_tuning_gradient(engine), tuning.STEPS)
-            for tuned in _told("tuning", fit, tuning.STEPS, losses, len(views)):
+            for tuned in _told("tuning", fit, tuning.STEPS, tuning_losses, len(views)):
                 window.show(parts.generator(tuned.change), latent)
             change = tuned.change
             rows.append(_pictures(parts.generator(change), made[-1]))
     pictures = np.vstack([np.hstack(row) for row in zip(*rows, strict=True)])
-    return Learned(losses, step.offset, change, pictures)
+    return Learned(losses, tuning_losses, step.offset, change, pictures)
 
 
 def _pictures(generator: Generator, latents: Sequence[F32]) -> list[U8]:

@@ -18,7 +18,7 @@ TEXT = 17
 FRACTION_BITS = 4  # of the line's coordinates, for smooth drawing
 
 
-def plot(title: str, losses: Sequence[float], views: int, mean_face: float) -> U8:
+def plot(title: str, losses: Sequence[float], views: int, mean_face: float, tuned: Sequence[float] = ()) -> U8:
     """The loss at each step, over the loss of the mean face.
 
     Args:
@@ -26,18 +26,18 @@ def plot(title: str, losses: Sequence[float], views: int, mean_face: float) -> U
         losses: positive, one a step; of `views` pictures in turn, over which they are averaged.
         views: at least 1.
         mean_face: the loss of the mean face.
+        tuned: of the steps after these, in which the recogniser counts no more: a curve of its own.
 
     Returns:
         uint8 [560, 900, 3], RGB.
     """
     picture: U8 = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
-    window = min(views, len(losses))
-    averaged = np.convolve(losses, np.full(window, 1 / window), "valid")
-    steps = np.arange(window, len(losses) + 1, dtype=np.float64)
-    low, high = min(averaged.min(), mean_face) / 1.2, max(averaged.max(), mean_face) * 1.2
+    curves = [_averaged(losses, views, 0)] + ([_averaged(tuned, views, len(losses))] if tuned else [])
+    shown, total = np.concatenate([averaged for _, averaged in curves]), len(losses) + len(tuned)
+    low, high = min(shown.min(), mean_face) / 1.2, max(shown.max(), mean_face) * 1.2
 
     def place(step: F64, loss: F64) -> F64:
-        x = LEFT + (WIDTH - LEFT - RIGHT) * np.log(step) / np.log(max(len(losses), 2))
+        x = LEFT + (WIDTH - LEFT - RIGHT) * np.log(step) / np.log(max(total, 2))
         y = TOP + (HEIGHT - TOP - BOTTOM) * np.log(high / loss) / np.log(high / low)
         return np.stack([x, y], axis=-1)
 
@@ -45,18 +45,29 @@ def plot(title: str, losses: Sequence[float], views: int, mean_face: float) -> U
         _, y = place(np.float64(1), np.float64(loss)).round().astype(int)
         picture[y, LEFT : WIDTH - RIGHT] = RULE
         _text(picture, f"{loss:g}", LEFT - 12, y - TEXT // 2 - 3, FAINT, right=True)
-    for step in _ticks(1, len(losses)):
+    for step in _ticks(1, total):
         x, _ = place(np.float64(step), np.float64(high)).round().astype(int)
         picture[TOP : HEIGHT - BOTTOM, x] = RULE
         _text(picture, f"{step:g}", x - 4, HEIGHT - BOTTOM + 8, FAINT)
-    ends = np.array([1.0, len(losses)])
-    _line(picture, place(ends, np.full(2, mean_face)), REFERENCE)
-    _line(picture, place(steps, averaged), CURVE)
+    _line(picture, place(np.array([1.0, total]), np.full(2, mean_face)), REFERENCE)
+    for steps, averaged in curves:
+        _line(picture, place(steps, averaged), CURVE)
+    if tuned:
+        x, _ = place(np.float64(len(losses)), np.float64(high)).round().astype(int)
+        picture[TOP : HEIGHT - BOTTOM, x] = FAINT
+        _text(picture, "then tuned, without the recogniser", x - 8, HEIGHT - BOTTOM - 30, FAINT, right=True)
     _text(picture, title, LEFT, 20, INK, bold=True)
     _text(picture, f"the mean face: {mean_face:.2f}", WIDTH - RIGHT, 20, REFERENCE, right=True)
     _text(picture, "loss over steps, both logarithmic", LEFT, 44, FAINT)
-    _text(picture, f"at the end: {averaged[-1]:.2f}", WIDTH - RIGHT, 44, CURVE, right=True)
+    _text(picture, f"at the end: {shown[-1]:.2f}", WIDTH - RIGHT, 44, CURVE, right=True)
     return picture
+
+
+def _averaged(losses: Sequence[float], views: int, before: int) -> tuple[F64, F64]:
+    """Steps, counted on from those before, and the mean loss over the views at each."""
+    window = min(views, len(losses))
+    steps = before + np.arange(window, len(losses) + 1, dtype=np.float64)
+    return steps, np.convolve(losses, np.full(window, 1 / window), "valid")
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from live.outputs.window import Window, missing_display
 from models.alignment import to_rgb
 from models.arrays import F32
 from models.closing import Closing
+from models.errors import UserError
 from models.zoo import Generator
 
 EVERY = 1.0  # seconds from one drawing to the next: each takes a generator pass from the fit
@@ -21,14 +23,19 @@ class Preview(Closing):
 
     Args:
         target: float32 [1, 3, R, R], RGB in [-1, 1].
+        say: is told why there is none on a display that cannot show it.
         wanted: False = no window, display or not.
     """
 
-    def __init__(self, target: F32, *, wanted: bool = True) -> None:
+    def __init__(self, target: F32, say: Callable[[str], None], *, wanted: bool = True) -> None:
         self._target = to_rgb(target)
         height, width = self._target.shape[:2]
-        shown = wanted and missing_display() is None
-        self._window = Window(size=(2 * width, height), title="morphcam enrol") if shown else None
+        self._window: Window | None = None
+        if wanted and missing_display() is None:
+            try:
+                self._window = Window(size=(2 * width, height), title="morphcam enrol")
+            except UserError as problem:
+                say(f"no preview: {problem}")
         self._drawn = -EVERY
 
     def show(self, generator: Generator, w_plus: F32) -> None:
