@@ -11,6 +11,7 @@ import pytest
 
 from live.enrolment import enrol
 from live.enrolment.choose import KEPT_SIZE, Face, Group, choose, photographs
+from live.sources.still import read_picture
 from models.arrays import U8
 from models.errors import UserError
 from models.inversion import Gradients
@@ -112,3 +113,16 @@ def test_enough_is_enough(astronaut: U8, chosen: Callable[..., tuple[list[Face],
         return Group("a.png", [astronaut])
 
     assert len(chosen(endless(), endless(), endless(), most=2)[0]) == 2
+
+
+def test_a_smile_makes_nobody_another_person(
+    faces_dir: Path, chosen: Callable[..., tuple[list[Face], list[str]]]
+) -> None:
+    straight = sorted(faces_dir.glob("*_neutral.*"))[:10]
+    for i, path in enumerate(straight):
+        theirs = [Group(path.name, [read_picture(path)])]
+        theirs += [Group("smiling", [read_picture(path.with_name(path.name.replace("neutral", "smiling")))])]
+        other = Group("other", [read_picture(straight[i - 1])])
+        faces, said = chosen(*theirs, other)
+        assert len(faces) == 2
+        assert said[-1:] == ["left out: other shows another person than most"]
