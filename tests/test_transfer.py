@@ -293,6 +293,16 @@ def test_a_newer_change_takes_over_without_a_pop(networks: Networks, scene: Scen
     assert steps[-1] < 0.02 * whole  # and then it rests
 
 
+@pytest.mark.parametrize("size", [64, 256])
+def test_the_hair_s_change_ends_before_the_square_does(size: int) -> None:
+    """Hair often goes on beyond it, and a tint that is cut off shows as a line across the head."""
+    head = face_parts(size).head
+    border = np.concatenate([head[0], head[-1], head[:, 0], head[:, -1]])
+    assert border.max() < 0.05
+    assert np.abs(np.diff(head[: size // 4, size // 2])).max() < 16 / size, "softly"
+    assert head[size // 2, size // 2] == 1
+
+
 @pytest.mark.parametrize(("yaw", "least", "most"), [(0.0, 0.99, 1.01), (31.0, 0.2, 0.8), (50.0, 0.0, 0.05)])
 def test_the_effect_fades_as_the_head_turns_away(
     networks: Networks, scene: Scene, yaw: float, least: float, most: float

@@ -16,6 +16,9 @@ _LIP_FEATHER = 0.005
 # The head around the face's oval, in halves of the oval's width and height.
 _HEAD_SIDES, _HEAD_TOP, _HEAD_BOTTOM = 1.5, 1.8, 1.12
 _HEAD_FADE = 0.3
+_HEAD_RIM = (
+    0.1  # of the square, inside its border, over which it ends: hair goes on where the generator's picture does not
+)
 
 
 @dataclass(frozen=True)
@@ -95,11 +98,14 @@ def _forehead(size: int) -> F32:
 
 
 def _head(size: int) -> F32:
-    """An ellipse about the face's oval, reaching farther up than down."""
+    """An ellipse about the face's oval, reaching farther up than down, and 0 on the square's border."""
     oval = canonical_face()[list(FACE_OVAL)]
     middle, half = (oval.min(axis=0) + oval.max(axis=0)) / 2, np.ptp(oval, axis=0) / 2
     axis = (np.arange(size) + 0.5) / size
     x, y = (axis - middle[0])[None, :], (axis - middle[1])[:, None]
     reach = np.where(y < 0, _HEAD_TOP, _HEAD_BOTTOM) * half[1]
     distance = np.hypot(x / (_HEAD_SIDES * half[0]), y / reach)
-    return np.asarray(np.clip((1 + _HEAD_FADE / 2 - distance) / _HEAD_FADE, 0, 1), np.float32)
+    inside = np.clip((0.5 - np.abs(axis - 0.5)) / _HEAD_RIM, 0, 1)
+    rim = inside * inside * (3 - 2 * inside)
+    ellipse = np.clip((1 + _HEAD_FADE / 2 - distance) / _HEAD_FADE, 0, 1)
+    return np.asarray(ellipse * rim[None, :] * rim[:, None], np.float32)
