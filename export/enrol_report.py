@@ -22,7 +22,7 @@ from rich.table import Table
 
 from export.fidelity import Sample
 from export.measure import IdentityMeter, Measures, Meter, eye_distance, identity_distance
-from export.photographs import HELD_OUT_HELP, held_out, read_photo
+from export.photographs import HELD_OUT_HELP, NEUTRAL, SMILING, read_photo, straight_faces
 from export.sheet import sheet, write_png
 from models import tuning
 from models.alignment import to_rgb
@@ -35,7 +35,6 @@ from models.zoo import Encoder, Generator, load_encoder, load_generator
 
 EDITS = ("smile", "mouth-open", "eyes-closed", "brows-up", "age", "gender", "yaw", "pitch")
 STRENGTHS = (1, 2)
-NEUTRAL, SMILING = "_neutral", "_smiling"
 STAGES = ("encoder", "enrolled", "tuned")
 SHOWN = ("smile", "age")  # at strength 2, in the sheet
 COLUMNS = (
@@ -250,11 +249,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--tuning-steps", type=int, default=tuning.STEPS)
     parser.add_argument("--out", type=Path, default=Path("runs/enrol"))
     args = parser.parse_args(argv)
-    paths = sorted(args.photos.glob(f"*{NEUTRAL}.*"))
+    paths = straight_faces(args.photos, only_held_out=args.held_out)
     if not paths:
         raise UserError(f"{args.photos} has no pictures NAME{NEUTRAL}.jpg; each needs a NAME{SMILING}.jpg beside it")
-    if args.held_out:
-        paths = held_out(paths)
     paths = paths[:: max(1, len(paths) // args.people)][: args.people]
     args.out.mkdir(parents=True, exist_ok=True)
     gradients = load_gradients()

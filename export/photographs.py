@@ -12,6 +12,7 @@ from models.arrays import U8
 from models.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+NEUTRAL, SMILING = "_neutral", "_smiling"  # ends of the names of two photographs of a person
 HELD_OUT_HELP = "of each DIR, measure only people whom `polish` with that DIR leaves out"
 
 
@@ -21,9 +22,8 @@ def read_photo(path: Path) -> U8:
     Raises:
         UserError: it is no picture.
     """
-    decoded = (
-        cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
-    )
+    encoded = np.frombuffer(path.read_bytes(), np.uint8)
+    decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
     if decoded is None:
         raise UserError(f"{path} is not a picture that can be read; expected JPEG, PNG, BMP or WebP")
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
@@ -42,6 +42,12 @@ def photo_paths(folder: Path) -> list[Path]:
     if not paths:
         raise UserError(f"{folder} holds no photographs; expected files of {', '.join(SUFFIXES)}")
     return paths
+
+
+def straight_faces(folder: Path, *, only_held_out: bool) -> list[Path]:
+    """The photographs NAME_neutral of a folder, sorted by name; of everybody, or of those held out."""
+    paths = sorted(folder.glob(f"*{NEUTRAL}.*"))
+    return held_out(paths) if only_held_out else paths
 
 
 def trained_on(paths: Sequence[Path]) -> list[Path]:

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from export.measure import IdentityMeter, Measures, Meter, identity_distance
-from export.photographs import HELD_OUT_HELP, held_out
+from export.photographs import HELD_OUT_HELP, NEUTRAL, SMILING, straight_faces
 from models.alignment import to_unit_matrix, transform_points
 from models.arrays import F32, F64, U8
 from models.errors import UserError
@@ -31,7 +31,6 @@ from models.errors import UserError
 SIZE = (640, 480)  # of the film, pixels
 FPS = 10
 SHOWN, BLANK = 8, 14  # frames of a face, and of nothing after it: long enough to be another face
-NEUTRAL, SMILING = "_neutral", "_smiling"
 
 
 @dataclass(frozen=True)
@@ -43,11 +42,6 @@ class Person:
     own: Measures
     before_identity: F32
     own_identity: F32
-
-
-def straight_pictures(folder: Path) -> list[Path]:
-    """The pictures NAME_neutral of a folder."""
-    return sorted(folder.glob(f"*{NEUTRAL}.*"))
 
 
 def read_people(paths: Sequence[Path], meter: Meter, identity: IdentityMeter) -> list[Person]:
@@ -148,8 +142,7 @@ def main(argv: list[str] | None = None) -> None:
     identity = IdentityMeter()
     results: dict[str, dict[str, float]] = {}
     with Meter() as meter, tempfile.TemporaryDirectory() as folder:
-        paths = straight_pictures(args.photos)
-        people = read_people(held_out(paths) if args.held_out else paths, meter, identity)
+        people = read_people(straight_faces(args.photos, only_held_out=args.held_out), meter, identity)
         film = Path(folder) / "straight.mp4"
         write_film([person.straight for person in people], film)
         for strength in args.strengths:

@@ -38,9 +38,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"morphcam: {' '.join(str(error).split())}", file=sys.stderr)
         return USER_ERROR
-    except BrokenPipeError:  # whoever read this has seen enough, such as `head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FINE
     except KeyboardInterrupt:
         print("morphcam: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -49,7 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     options = parse(arguments)
     if options.listing is not None:
-        LISTINGS[options.listing](options)
+        try:
+            LISTINGS[options.listing](options)
+            sys.stdout.flush()
+        except BrokenPipeError:  # whoever read this has seen enough, such as `head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FINE
     # Only here: these import the networks' engines, which --help and a mistyped option need not wait for.
     from live import report, session

@@ -266,7 +266,11 @@ def test_without_camera_and_display_a_film_is_made_and_reported(
     assert report["size"] in SIZES
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_has_seen_enough_is_no_error(
+    tmp_path: Path, unbuffered: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(NO_DISPLAY, "PYTHONUNBUFFERED", unbuffered)
     with start("--list", "directions", cwd=tmp_path) as program:
         assert program.stdout is not None
         program.stdout.close()
