@@ -15,8 +15,9 @@ from models.latent import broadcast, mean_w, move, std_w
 
 pytest.importorskip("dlib", reason="needs the train extra")
 
-from export.evaluate import Bench, Edit, Results, summary
+from export.evaluate import summary
 from export.fidelity import summarise
+from export.inversion_bench import Bench, Edit, Results
 from export.measure import Meter
 from export.photographs import photo_paths
 from export.sampling import sample_w_plus
