@@ -32,7 +32,7 @@ def appearance(rgb: U8, landmarks: F32) -> F32:
     """Measures one face.
 
     Args:
-        rgb: uint8 [S, S, 3], aligned.
+        rgb: uint8 [H, W, 3]; aligned as FFHQ's faces are, for what is read beside the face to be what it is for.
         landmarks: float32 [478, 2], its pixels.
 
     Returns:
@@ -98,5 +98,6 @@ def _outwards(points: F64, centre: int, edge: tuple[int, ...], factors: tuple[fl
 
 def _colours(lab: F32, points: F64) -> F32:
     """Colours [N, 3] at points [N, 2]; those outside count as the nearest inside."""
-    x, y = np.clip(np.rint(points), 0, lab.shape[0] - 1).astype(int).T
+    height, width = lab.shape[:2]
+    x, y = np.clip(np.rint(points), 0, (width - 1, height - 1)).astype(int).T
     return lab[y, x]

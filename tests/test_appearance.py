@@ -82,3 +82,11 @@ def test_a_pursed_mouth_and_full_cheeks_are_seen(portrait: tuple[U8, F32]) -> No
     assert 1.05 < measured(rgb, full)["cheek_width"] / before["cheek_width"] < 1.15
     for name in ("face_width", "eye_size", "nose_width"):
         assert measured(rgb, pursed)[name] == measured(rgb, full)[name] == before[name]
+
+
+def test_what_would_be_beside_a_face_may_lie_outside_of_the_picture(portrait: tuple[U8, F32]) -> None:
+    rgb, landmarks = portrait
+    left, right = int(landmarks[:, 0].min()), int(landmarks[:, 0].max())
+    narrow = np.ascontiguousarray(rgb[:, left:right])
+    of_narrow = measured(narrow, (landmarks - np.array([left, 0])).astype(np.float32))
+    assert of_narrow["lip_redness"] == pytest.approx(measured(rgb, landmarks)["lip_redness"], abs=0.5)
