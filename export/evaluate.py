@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -35,13 +36,14 @@ from export.sheet import sheet, write_png
 from export.steadiness import measure_clip
 from export.steadiness import table as steadiness_table
 from models import latent
-from models.directions import load_direction
+from models.directions import load_direction, shipped_directions
 from models.engine import Precision
 from models.errors import UserError
 from models.zoo import load_encoder, load_generator, load_mapping
 
 SEED = 20_000  # far from the seeds of training
 SHEET_ROWS = 16
+REACH = 2.0  # strength of an edit
 GENERATED = "generated"  # name of their set
 
 
@@ -119,8 +121,8 @@ LABELS = {
 """Field of `Fidelity` -> how the table calls it, what it is multiplied by, unit."""
 
 
-def table(name: str, results: Results, true_change: Mapping[str, Sequence[float]]) -> Table:
-    """The table of the terminal for one set of faces; for `true_change` see `_edits`."""
+def table(name: str, results: Results) -> Table:
+    """The table of the terminal for one set of faces."""
     shown = Table(title=f"{name}: {len(results.rows)} faces, reconstruction against input")
     shown.add_column("")
     for column in ("median", "worst tenth", "mean", "bias"):
@@ -135,17 +137,57 @@ def table(name: str, results: Results, true_change: Mapping[str, Sequence[float]
         shown.add_row(f"R2 of W+, {group} ({first}-{last})", "", "", f"{r2:.3f}", "")
     for latents, distance in _distances_from_w(results).items():
         shown.add_row(f"distance from W, {latents}", f"{distance:.3f}", "", "", "")
-    for caption, edit in _edits(results, true_change).items():
-        if edit["share_of_true_change"] is not None:
-            against = "" if results.true_change else ", of that on generated faces"
-            shown.add_row(
-                f"{caption}: share of its effect kept{against}", "", "", f"{edit['share_of_true_change']:.0%}", ""
-            )
-        shown.add_row(f"{caption}: identity distance", f"{edit['identity_median']:.3f}", "", "", "")
-        if edit["change_mean"] is not None:
-            title = f"{caption}: change of its attribute ({edit['faces']} faces)"
-            shown.add_row(title, "", "", f"{edit['change_mean']:+.3g}", "")
     return shown
+
+
+def edits_table(name: str, results: Results, true_change: Mapping[str, Sequence[float]]) -> Table:
+    """What is left of each edit; for `true_change` see `_edits`."""
+    shown = Table(title=f"{name}: edits of the reconstructions")
+    shown.add_column("")
+    against = "of the latents'" if results.true_change else "of that on generated faces"
+    for column in ("identity distance, median", "change of its attribute, mean", against, "faces"):
+        shown.add_column(column, justify="right")
+    for caption, edit in _edits(results, true_change).items():
+        change, share = edit["change_mean"], edit["share_of_true_change"]
+        shown.add_row(
+            caption,
+            f"{edit['identity_median']:.3f}",
+            "" if change is None else f"{change:+.3g}",
+            "" if share is None else f"{share:.0%}",
+            f"{edit['faces']}",
+        )
+    return shown
+
+
+def edits_of(texts: Sequence[str]) -> list[Edit]:
+    """Edits from the command line: "smile=1.5", "path/to/smile.pt", or "all", the shipped ones as far as `REACH`.
+
+    Raises:
+        UserError: a strength is no number, or there is no such direction.
+    """
+    edits: dict[str, Edit] = {}
+    for text in texts:
+        if text == "all":
+            shipped = map(load_direction, shipped_directions())
+            found = [Edit(direction, min(REACH, direction.range[1])) for direction in shipped]
+        else:
+            name, strength = _parsed(text)
+            found = [Edit(load_direction(name), strength)]
+        edits |= {edit.caption: edit for edit in found}
+    return list(edits.values())
+
+
+def _parsed(text: str) -> tuple[str, float]:
+    name, equals, strength = text.rpartition("=")
+    if not equals:
+        return text, REACH
+    try:
+        number = float(strength)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise UserError(f"--edit {text}: {strength!r} is no strength; expected NAME=NUMBER, such as smile=1.5")
+    return name, number
 
 
 def _cells(numbers: Summary, factor: float) -> list[str]:
@@ -167,8 +209,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=SEED, help="of the generated faces")
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--precision", choices=get_args(Precision), default="auto", help="of the generator")
-    parser.add_argument("--smile", type=float, default=2.0, help="strength of the smile on the contact sheet")
-    parser.add_argument("--age", type=float, default=2.0, help="strength of the ageing on the contact sheet")
+    parser.add_argument(
+        "--edit",
+        action="append",
+        metavar="NAME[=X]",
+        help=f"an edit to measure, X being {REACH:g} if not given; NAME may be a file; or all, for the shipped ones; "
+        "repeatable (default: smile and age)",
+    )
     parser.add_argument(
         "--out", type=Path, default=Path("runs/evaluation"), metavar="DIR", help="for JSON and contact sheets"
     )
@@ -180,9 +227,9 @@ def main(argv: list[str] | None = None) -> None:
         photos = {name: held_out(paths) for name, paths in photos.items()}
     if not (photos or args.samples or args.clip):
         raise UserError("nothing to measure: give --photos DIR, --clip FILM, or --samples of at least 1")
+    edits = edits_of(args.edit or ["smile", "age"])
     args.out.mkdir(parents=True, exist_ok=True)
 
-    edits = [Edit(load_direction("smile"), args.smile), Edit(load_direction("age"), args.age)]
     encoder, generator = load_encoder(args.engine), load_generator(SIZE, args.engine, args.precision)
     clips = {name: measure_clip(path, encoder, generator) for name, path in names_of(args.clip).items()}
     sets: dict[str, Results] = {}
@@ -217,7 +264,8 @@ def main(argv: list[str] | None = None) -> None:
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     console = Console()
     for name, results in sets.items():
-        console.print(table(name, results, true_change))
+        console.print(table(name, results))
+        console.print(edits_table(name, results, true_change))
     for name, steadiness in clips.items():
         console.print(steadiness_table(name, steadiness))
     console.print(f"written: {path} and contact sheets beside it")

@@ -10,8 +10,9 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from export.direction_recipes import RECIPES
 from export.fidelity import Fidelity, Sample, compare
-from export.measure import IdentityMeter, Meter, identity_distance
+from export.measure import IdentityMeter, Measures, Meter, identity_distance
 from export.photographs import read_photo
 from models import latent
 from models.alignment import crop, to_crop_matrix, to_rgb, to_tensor
@@ -20,7 +21,6 @@ from models.directions import Direction
 from models.errors import UserError
 
 SIZE = 256  # side of the pictures compared
-NO_SMILE = 0.3  # a face below smiles too little to hide what a smile direction adds
 
 
 class Encoder(Protocol):
@@ -94,6 +94,17 @@ class Edit:
     def caption(self) -> str:
         """Name and strength, as on the command line of the live application."""
         return f"{self.direction.name}={self.strength:+g}"
+
+    def attribute(self, before: Measures) -> str | None:
+        """What it is to change of a face; None where that shows nothing.
+
+        A face that smiles does not show what a smile adds; of a direction that is none of `RECIPES`, nobody knows
+        what it is for.
+        """
+        recipe = RECIPES.get(self.direction.name)
+        if recipe is None or not recipe.start[0] <= before.attribute(recipe.attribute) <= recipe.start[1]:
+            return None
+        return recipe.attribute
 
 
 class Bench:
@@ -177,8 +188,8 @@ class Bench:
             return rgb
         distance = identity_distance(before.identity, sample.identity)
         results.edited_identity.setdefault(edit.caption, []).append(distance)
-        name = edit.direction.name
-        if name == "smile" and before.measures.attribute(name) >= NO_SMILE:
+        name = edit.attribute(before.measures)
+        if name is None:
             return rgb
         if truth is not None:
             measures = self._meter.measure(self._moved(edit, truth[None]))

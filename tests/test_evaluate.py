@@ -15,13 +15,13 @@ from models.latent import broadcast, mean_w, move, std_w
 
 pytest.importorskip("dlib", reason="needs the train extra")
 
-from export.evaluate import summary
+from export.evaluate import edits_of, summary
 from export.fidelity import summarise
 from export.inversion_bench import Bench, Edit, Results
 from export.measure import Meter
 from export.photographs import photo_paths
 from export.sampling import sample_w_plus
-from models.directions import load_direction
+from models.directions import load_direction, shipped_directions
 from models.zoo import Generator, load_generator, load_mapping
 
 if not all(registry.is_intact(registry.artefacts()[name]) for name in registry.choose(["default", "measure"])):
@@ -108,6 +108,14 @@ def test_edits_of_the_reconstruction_are_measured_and_shown(generator: Generator
     twice = {"age=+2": [2 * change for change in results.true_change["age=+2"]]}
     kept = summary(unknown, twice)["edits"]
     assert kept["age=+2"]["share_of_true_change"] == pytest.approx(0.5)  # type: ignore[index]
+
+
+def test_edits_are_named_as_on_the_command_line_of_the_application() -> None:
+    edits = edits_of(["smile=-1.5", "age", "age=2"])
+    assert [edit.caption for edit in edits] == ["smile=-1.5", "age=+2"]
+    every = edits_of(["all"])
+    assert {edit.direction.name for edit in every} == set(shipped_directions())
+    assert all(0 < edit.strength <= min(2, edit.direction.range[1]) for edit in every)
 
 
 def test_what_an_edit_does_is_told_of_the_same_faces_before_and_after(
