@@ -13,6 +13,7 @@ import numpy as np
 
 from live.render.canonical import to_canonical
 from live.render.colour import fit_colour
+from live.render.detail import difference
 from live.render.face_parts import FaceParts, face_parts
 from models.arrays import F32, U8
 from models.face_mesh import FACE_OVAL, canonical_face, eye_opening
@@ -82,7 +83,8 @@ def measure_change(
     if colour is not None:
         old, new = (np.clip(colour.apply(picture), 0, 1) for picture in (old, new))
     lids = abs(eye_opening(landmarks_after) - eye_opening(landmarks_before))
-    residual = _gated(old, new, seen, parts, lids)
+    changed, new = difference(old, new, seen, parts.skin)
+    residual = _gated(changed, old, seen, parts, lids)
     return Change(
         displacement=(landmarks_after - landmarks_before).astype(np.float32),
         residual=residual * np.float32(255),
@@ -90,12 +92,11 @@ def measure_change(
     )
 
 
-def _gated(old: F32, new: F32, seen: F32, parts: FaceParts, lids: float) -> F32:
-    """What is added to the camera's picture, where it belongs: all detail in the face, in the hair its colour alone.
+def _gated(residual: F32, old: F32, seen: F32, parts: FaceParts, lids: float) -> F32:
+    """What is added to the camera's picture, where it belongs: all of it in the face, in the hair its colour alone.
 
     Whether it belongs somewhere varies slowly over a face and is worked out in small.
     """
-    residual = new - old
     size = residual.shape[0]
 
     old_lab, seen_lab = (_blurred_lab(_reduced(picture)) for picture in (old, seen))
