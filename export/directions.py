@@ -1,7 +1,8 @@
 """Finds directions in W+: labels generated faces, fits, removes leaks, sets the unit of strength, tabulates.
 
-Strength 1 makes a clearly visible, natural change; +-3 is the sensible limit. With --from-pairs or --from-labels,
-directions are made from pictures of yours instead; with --of and --hold, from a direction there is.
+Strength 1 makes a clearly visible, natural change; +-3 is the sensible limit. With --smile-of, the smile alone is
+made, from photographs of people. With --from-pairs or --from-labels, directions are made from pictures of yours
+instead; with --of and --hold, from a direction there is.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from export.labelling import label
 from export.measure import IdentityMeter, Meter
 from export.own_directions import Pictures, encode, from_folders, from_table
 from export.own_directions import make as make_own
+from export.photographs import NEUTRAL, SMILING, smiling_of, straight_faces, trained_on
 from export.sampling import sample_w_plus
 from export.sheet import sheet, write_png
 from models import registry
@@ -41,6 +43,7 @@ TUNING_SEED, TABLE_SEED, STRIP_SEED = 12, 13, 14  # of faces never labelled
 RANGE = (-3.0, 3.0)
 STRIP_STRENGTHS = (-3, -2, -1, 0, 1, 2, 3)
 LEAK_REACH = 1.5
+SMILE_LENGTH = np.float32(1.2)  # of the mean smile: it takes that for others to smile as much as those it is of
 SHOWN = 8  # attributes that an own direction moves most
 KIN = 3  # shipped directions that it is likest
 
@@ -95,6 +98,30 @@ def make(args: argparse.Namespace, generator: Generator, mapping: Mapping) -> No
         faces = fresh_faces(TUNING_SEED, args.tuning_faces, mapping)
         for name, direction in find(editor, gradients, faces, raw=args.raw).items():
             save(args.out / f"{name}.npz", direction, RECIPES[name].description)
+
+
+def make_smile(args: argparse.Namespace) -> None:
+    """Writes the mean smile of people, in place of the one that `make` fits to generated faces.
+
+    That holds what has a name of its own among the attributes, the eyes too; but people smile with them.
+
+    Raises:
+        UserError: there are too few, or somebody's photograph is missing.
+    """
+    straight = trained_on(straight_faces(args.smile_of, only_held_out=False))
+    pictures = Pictures(tuple(straight), tuple(smiling_of(path) for path in straight), pairs=True)
+    missing = [path.name for path in pictures.having if not path.is_file()]
+    if missing or not straight:
+        lacks = missing[0] if missing else f"NAME{NEUTRAL}.jpg"
+        raise UserError(f"{args.smile_of} has no {lacks}; give a folder of pairs NAME{NEUTRAL}, NAME{SMILING}")
+    encoder = load_encoder(args.engine)
+    with Landmarker(registry.path("face-landmarker")) as landmarker:
+        # With the mirrored ones, the smile leans to no side.
+        sides = [encode(pictures, encoder, landmarker, mirrored=mirrored)[0] for mirrored in (False, True)]
+    without, having = (np.concatenate(halves) for halves in zip(*sides, strict=True))
+    mean = make_own(without, having)["means"].vector
+    save(args.out / "smile.npz", SMILE_LENGTH * mean, RECIPES["smile"].description)
+    print(f"{args.out / 'smile.npz'}: the mean smile of {len(straight)} people")
 
 
 def load(folder: Path) -> dict[str, F32]:
@@ -200,6 +227,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--faces", type=int, default=200, help="faces of the table")
     parser.add_argument("--strips", type=Path, metavar="DIR", help="only draw sheets of faces at all strengths")
     parser.add_argument("--strip-faces", type=int, default=6)
+    parser.add_argument(
+        "--smile-of",
+        type=Path,
+        metavar="DIR",
+        help="only make the smile, from pairs NAME_neutral.jpg and NAME_smiling.jpg of people whom --held-out leaves",
+    )
     own = parser.add_argument_group("from pictures of yours, or from another direction")
     own.add_argument("--from-pairs", type=Path, nargs=2, metavar=("A", "B"), help="folders: without and with it")
     own.add_argument("--from-labels", type=Path, metavar="CSV", help="a table with the columns file,label")
@@ -227,6 +260,8 @@ def main(argv: list[str] | None = None) -> None:
         kept = f", holding {', '.join(args.hold)}" if args.hold else ""
         path = args.out / f"{args.name}.npz"
         conclude(args, path, direction.vector[0], direction.name + kept, generator, mapping)
+    elif args.smile_of:
+        make_smile(args)
     elif args.strips:
         draw_strips(args, generator, mapping)
     elif args.table:

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from export.fidelity import Sample
 from export.measure import IdentityMeter, Measures, Meter, eye_distance, identity_distance
-from export.photographs import HELD_OUT_HELP, NEUTRAL, SMILING, read_photo, straight_faces
+from export.photographs import HELD_OUT_HELP, NEUTRAL, SMILING, read_photo, smiling_of, straight_faces
 from export.sheet import sheet, write_png
 from models import tuning
 from models.alignment import to_rgb
@@ -111,9 +111,7 @@ class Bench:
 
     def person(self, path: Path) -> Person:
         """Reads the photographs of a person; `path` is that of the straight one."""
-        straight, smiling = (
-            read_photo(path.with_name(path.name.replace(NEUTRAL, kind))) for kind in (NEUTRAL, SMILING)
-        )
+        straight, smiling = (read_photo(photo) for photo in (path, smiling_of(path)))
         return Person(*(self.view(rgb) for rgb in (straight, smiling, _mirrored(straight), _mirrored(smiling))))
 
     def distance(self, stage: Stage, view: View) -> float:

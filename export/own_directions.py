@@ -100,15 +100,17 @@ def from_table(table: Path) -> Pictures:
     return Pictures(without, having)
 
 
-def encode(pictures: Pictures, encoder: Encoder, landmarker: Landmarker) -> tuple[tuple[F32, F32], list[Path]]:
-    """The latents of the largest face of each picture.
+def encode(
+    pictures: Pictures, encoder: Encoder, landmarker: Landmarker, *, mirrored: bool = False
+) -> tuple[tuple[F32, F32], list[Path]]:
+    """The latents of the largest face of each picture, or of its mirror image.
 
     Returns:
         Of both classes, float32 W+ [N, 18, 512]; and the pictures without a face, which with the other halves of
         their pairs are left out.
     """
     classes = [
-        [_encode(path, encoder, landmarker) for path in track(paths, description="Looking at pictures")]
+        [_encode(path, encoder, landmarker, mirrored) for path in track(paths, description="Looking at pictures")]
         for paths in (pictures.without, pictures.having)
     ]
     paths = [*pictures.without, *pictures.having]
@@ -120,8 +122,10 @@ def encode(pictures: Pictures, encoder: Encoder, landmarker: Landmarker) -> tupl
     return (np.array(without, np.float32), np.array(having, np.float32)), faceless
 
 
-def _encode(path: Path, encoder: Encoder, landmarker: Landmarker) -> F32 | None:
+def _encode(path: Path, encoder: Encoder, landmarker: Landmarker, mirrored: bool) -> F32 | None:
     photo = read_photo(path)
+    if mirrored:
+        photo = np.ascontiguousarray(photo[:, ::-1])
     faces = landmarker.detect(photo)
     if not faces:
         return None

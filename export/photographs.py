@@ -50,6 +50,11 @@ def straight_faces(folder: Path, *, only_held_out: bool) -> list[Path]:
     return held_out(paths) if only_held_out else paths
 
 
+def smiling_of(straight: Path) -> Path:
+    """Where the photograph NAME_smiling of somebody's NAME_neutral is."""
+    return straight.with_name(straight.name.replace(NEUTRAL, SMILING))
+
+
 def trained_on(paths: Sequence[Path]) -> list[Path]:
     """The photographs ``NAME_anything`` of every other person, by name: the others are there to be measured on."""
     people = _people(paths)[::2]

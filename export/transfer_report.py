@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from export.measure import IdentityMeter, Measures, Meter, identity_distance
-from export.photographs import HELD_OUT_HELP, NEUTRAL, SMILING, straight_faces
+from export.photographs import HELD_OUT_HELP, NEUTRAL, SMILING, smiling_of, straight_faces
 from models.alignment import to_unit_matrix, transform_points
 from models.arrays import F32, F64, U8
 from models.errors import UserError
@@ -52,7 +52,7 @@ def read_people(paths: Sequence[Path], meter: Meter, identity: IdentityMeter) ->
     """
     people = []
     for path in paths:
-        pair = [_read(path), _read(path.with_name(path.name.replace(NEUTRAL, SMILING)))]
+        pair = [_read(path), _read(smiling_of(path))]
         before, own = (meter.measure(rgb) for rgb in pair)
         if before is None or own is None:
             continue

@@ -93,6 +93,19 @@ def test_of_a_pair_both_halves_are_left_out(tmp_path: Path, astronaut: U8) -> No
         assert (len(without), len(having)) == (1, 2)
 
 
+def test_mirrored_it_is_the_latent_of_the_mirror_image(tmp_path: Path, astronaut: U8) -> None:
+    picture(tmp_path / "A" / "a.png")
+    picture(tmp_path / "B" / "a.png")
+    cv2.imwrite(str(tmp_path / "A" / "a.png"), astronaut[..., ::-1])
+    cv2.imwrite(str(tmp_path / "B" / "a.png"), astronaut[:, ::-1, ::-1])
+    pair, encoder = from_folders(tmp_path / "A", tmp_path / "B"), load_encoder()
+    with Landmarker(registry.path("face-landmarker")) as landmarker:
+        (plain, mirror), _ = encode(pair, encoder, landmarker)
+        (mirrored, _), _ = encode(pair, encoder, landmarker, mirrored=True)
+    assert np.array_equal(mirrored, mirror)
+    assert not np.allclose(plain, mirror, atol=0.1)
+
+
 def test_without_pairs_every_picture_counts(tmp_path: Path) -> None:
     for name in ("a.jpg", "b.jpg"):
         picture(tmp_path / "A" / name)
