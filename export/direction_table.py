@@ -92,11 +92,10 @@ def own_attribute(name: str, per_unit: Mapping[str, float]) -> str:
 
 def as_json(effects: Mapping[str, Effect], faces: int) -> dict[str, object]:
     """Effects and how they were measured, ready for JSON."""
-    directions = {}
-    for name, effect in effects.items():
-        layers = [RECIPES[name].layers.start, RECIPES[name].layers.stop - 1] if name in RECIPES else None
-        attribute = own_attribute(name, effect.per_unit)
-        directions[name] = {"attribute": attribute, "layers": layers, **asdict(effect)}
+    directions = {
+        name: {"attribute": own_attribute(name, effect.per_unit), **asdict(effect)}
+        for name, effect in effects.items()
+    }
     deviations = {attribute: unit for attribute, (unit, _) in UNITS.items()}
     return {
         "faces": faces,

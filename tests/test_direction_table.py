@@ -49,7 +49,7 @@ def test_the_table_has_a_row_per_direction_in_its_own_unit() -> None:
 def test_a_direction_without_a_recipe_is_for_what_it_moves_most() -> None:
     assert own_attribute("mine", EFFECT.per_unit) == "smile"
     assert own_attribute("age", EFFECT.per_unit) == "age"
-    assert as_json({"mine": EFFECT}, 3)["directions"]["mine"]["layers"] is None  # type: ignore[index]
+    assert as_json({"mine": EFFECT}, 3)["directions"]["mine"]["attribute"] == "smile"  # type: ignore[index]
 
 
 def test_the_heat_map_is_red_where_it_rises_and_blue_where_it_falls() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from models.arrays import F32
 
 _COARSE = 64  # pixels a side at which all pictures are as sharp
+_PORES = 128  # pixels a side at which pictures have no pores, and every difference in detail is a change
 _WINDOW = 1 / 32  # of the side: what detail is summed up over
 _LEAST = 1e-4  # strength of detail, of [0, 1], that nobody sees; so that skin without any divides by something
 
@@ -20,9 +21,9 @@ _LEAST = 1e-4  # strength of detail, of [0, 1], that nobody sees; so that skin w
 def difference(old: F32, new: F32, camera: F32, skin: F32) -> tuple[F32, F32]:
     """What an edit changes, new - old, and its picture, new, both with the camera's sharpness.
 
-    Each band of detail is as strong, of what the generator draws, as the camera has it, but no stronger. Of the
-    difference, only what is more than there was is kept of it: pores and stubble that lie elsewhere are no change and
-    would be grain on top of the camera's own, a wrinkle is one.
+    Each band of detail is as strong as the camera has it, at most. Of the finest, the difference is kept as far as
+    there is more or less of it than there was: pores and stubble that lie elsewhere are no change and would be grain
+    on top of the camera's own, a wrinkle is one.
 
     Args:
         old: float32 [S, S, 3] RGB in [0, 1], the reconstruction of the camera's face.
@@ -40,8 +41,10 @@ def difference(old: F32, new: F32, camera: F32, skin: F32) -> tuple[F32, F32]:
         weight = np.asarray(cv2.resize(skin, size, interpolation=cv2.INTER_AREA), np.float32)
         share = min(1.0, _strength(seen, weight) / max(_strength(before, weight), _LEAST))
         change = after - before
-        more = (_power(after) - _power(before)) / (_power(change) + np.float32(_LEAST**2))
-        kept = np.float32(share) * np.sqrt(np.clip(more, 0, 1))
+        kept = np.full(after.shape[:2], share, np.float32)
+        if min(size) > _PORES:
+            change_of_power = np.abs(_power(after) - _power(before)) / (_power(change) + np.float32(_LEAST**2))
+            kept *= np.sqrt(np.minimum(change_of_power, 1))
         changed = _enlarged(changed, size) + cv2.multiply(change, cv2.merge([kept, kept, kept]))
         sharp = np.asarray(cv2.scaleAdd(after, share, _enlarged(sharp, size)), np.float32)
     return changed, sharp
