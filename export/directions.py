@@ -121,7 +121,7 @@ def make_smile(args: argparse.Namespace) -> None:
     without, having = (np.concatenate(halves) for halves in zip(*sides, strict=True))
     mean = make_own(without, having)["means"].vector
     save(args.out / "smile.npz", SMILE_LENGTH * mean, RECIPES["smile"].description)
-    print(f"{args.out / 'smile.npz'}: the mean smile of {len(straight)} people")
+    print(f"{args.out / 'smile.npz'}: the mean smile of {len(sides[0][0])} people")
 
 
 def load(folder: Path) -> dict[str, F32]:
@@ -231,7 +231,7 @@ def main(argv: list[str] | None = None) -> None:
         "--smile-of",
         type=Path,
         metavar="DIR",
-        help="only make the smile, from pairs NAME_neutral.jpg and NAME_smiling.jpg of people whom --held-out leaves",
+        help="only make the smile, from NAME_neutral and NAME_smiling of those people whom `polish` learns from",
     )
     own = parser.add_argument_group("from pictures of yours, or from another direction")
     own.add_argument("--from-pairs", type=Path, nargs=2, metavar=("A", "B"), help="folders: without and with it")

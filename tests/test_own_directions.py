@@ -10,15 +10,19 @@ import numpy as np
 import pytest
 
 from models import registry
+from models.alignment import to_rgb
 from models.arrays import F32, F64, U8
+from models.directions import load_direction
 from models.errors import UserError
 from models.landmarker import Landmarker
-from models.latent import LAYERS, STYLE_DIM, std_w
-from models.zoo import load_encoder
+from models.latent import LAYERS, STYLE_DIM, mean_w, move, std_w
+from models.zoo import load_encoder, load_generator, load_mapping
 
 pytest.importorskip("dlib", reason="needs the train extra")
 
+from export.directions import main
 from export.own_directions import classifier_normal, difference_of_means, encode, from_folders, from_table, make
+from export.sampling import sample_w_plus
 
 
 def planted(rng: np.random.Generator, count: int, *, loud: float = 0.0) -> tuple[F64, F64, F64]:
@@ -104,6 +108,21 @@ def test_mirrored_it_is_the_latent_of_the_mirror_image(tmp_path: Path, astronaut
         (mirrored, _), _ = encode(pair, encoder, landmarker, mirrored=True)
     assert np.array_equal(mirrored, mirror)
     assert not np.allclose(plain, mirror, atol=0.1)
+
+
+def test_the_smile_of_people_is_what_their_smiling_pictures_have_in_common(tmp_path: Path) -> None:
+    generator, known = load_generator(256), load_direction("smile").vector
+    faces = sample_w_plus(np.random.default_rng(7), 8, load_mapping().map, mean_w())
+    for i, face in enumerate(faces):
+        for kind, strength in (("neutral", -1.0), ("smiling", 1.5)):
+            rgb = to_rgb(generator.synthesize(move(face[None], known, strength)))
+            cv2.imwrite(str(tmp_path / f"{i}_{kind}.png"), rgb[..., ::-1])
+    main(["--smile-of", str(tmp_path), "--out", str(tmp_path)])
+    found = load_direction(str(tmp_path / "smile.npz")).vector
+    assert cosine(found.ravel().astype(np.float64), known.ravel().astype(np.float64)) > 0.7
+    (tmp_path / "2_smiling.png").unlink()
+    with pytest.raises(UserError, match=r"has no 2_smiling\.png"):
+        main(["--smile-of", str(tmp_path), "--out", str(tmp_path)])
 
 
 def test_without_pairs_every_picture_counts(tmp_path: Path) -> None:
