@@ -44,6 +44,7 @@ RANGE = (-3.0, 3.0)
 STRIP_STRENGTHS = (-3, -2, -1, 0, 1, 2, 3)
 LEAK_REACH = 1.5
 SMILE_LENGTH = np.float32(1.2)  # of the mean smile: it takes that for others to smile as much as those it is of
+SMILE_WITHOUT_GLASSES = np.float32(0.15)  # of that direction: eyes as narrow as laughter makes them get dark glasses
 SHOWN = 8  # attributes that an own direction moves most
 KIN = 3  # shipped directions that it is likest
 
@@ -120,7 +121,8 @@ def make_smile(args: argparse.Namespace) -> None:
         sides = [encode(pictures, encoder, landmarker, mirrored=mirrored)[0] for mirrored in (False, True)]
     without, having = (np.concatenate(halves) for halves in zip(*sides, strict=True))
     mean = make_own(without, having)["means"].vector
-    save(args.out / "smile.npz", SMILE_LENGTH * mean, RECIPES["smile"].description)
+    smile = SMILE_LENGTH * mean - SMILE_WITHOUT_GLASSES * load_direction("glasses").vector[0]
+    save(args.out / "smile.npz", smile, RECIPES["smile"].description)
     print(f"{args.out / 'smile.npz'}: the mean smile of {len(sides[0][0])} people")
 
 
