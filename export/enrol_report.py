@@ -22,7 +22,7 @@ from rich.table import Table
 
 from export.fidelity import Sample
 from export.measure import IdentityMeter, Measures, Meter, eye_distance, identity_distance
-from export.photographs import HELD_OUT_HELP, NEUTRAL, SMILING, read_photo, smiling_of, straight_faces
+from export.photographs import HELD_OUT_HELP, NEUTRAL, SMILING, mirror_image, read_photo, smiling_of, straight_faces
 from export.sheet import sheet, write_png
 from models import tuning
 from models.alignment import to_rgb
@@ -97,7 +97,7 @@ class Bench:
         The age network prefers some years to others, which a mirrored face often meets elsewhere.
         """
         value = attribute(measures, name)
-        return value if name != "age" else (value + attribute(self.measure(_mirrored(rgb)), name)) / 2
+        return value if name != "age" else (value + attribute(self.measure(mirror_image(rgb)), name)) / 2
 
     def sample(self, rgb: U8) -> Sample:
         """Measures a picture."""
@@ -112,7 +112,7 @@ class Bench:
     def person(self, path: Path) -> Person:
         """Reads the photographs of a person; `path` is that of the straight one."""
         straight, smiling = (read_photo(photo) for photo in (path, smiling_of(path)))
-        return Person(*(self.view(rgb) for rgb in (straight, smiling, _mirrored(straight), _mirrored(smiling))))
+        return Person(*(self.view(rgb) for rgb in (straight, smiling, mirror_image(straight), mirror_image(smiling))))
 
     def distance(self, stage: Stage, view: View) -> float:
         """Identity distance of a view and what a stage makes of it."""
@@ -175,10 +175,6 @@ def attribute(measures: Measures, name: str) -> float:
     landmarks = measures.detection.landmarks
     upper, lower = landmarks[list(LIPS)]
     return float(np.hypot(*(lower - upper))) / eye_distance(landmarks)
-
-
-def _mirrored(rgb: U8) -> U8:
-    return np.ascontiguousarray(rgb[:, ::-1])
 
 
 def _landmark_error(photo: Sample, made: Sample) -> float:

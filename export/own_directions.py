@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from export.photographs import photo_paths, read_photo
+from export.photographs import mirror_image, photo_paths, read_photo
 from models.alignment import crop, to_crop_matrix, to_tensor, transform_points
 from models.arrays import F32, F64
 from models.errors import UserError
@@ -125,7 +125,7 @@ def encode(
 def _encode(path: Path, encoder: Encoder, landmarker: Landmarker, mirrored: bool) -> F32 | None:
     photo = read_photo(path)
     if mirrored:
-        photo = np.ascontiguousarray(photo[:, ::-1])
+        photo = mirror_image(photo)
     faces = landmarker.detect(photo)
     if not faces:
         return None

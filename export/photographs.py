@@ -29,6 +29,11 @@ def read_photo(path: Path) -> U8:
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
 
 
+def mirror_image(rgb: U8) -> U8:
+    """uint8 [H, W, 3], left and right exchanged."""
+    return np.ascontiguousarray(rgb[:, ::-1])
+
+
 def photo_paths(folder: Path) -> list[Path]:
     """The photographs of a folder, sorted by name; hidden files are none.
 

@@ -39,12 +39,13 @@ def difference(old: F32, new: F32, camera: F32, skin: F32) -> tuple[F32, F32]:
     for before, after, seen in zip(reversed(old_bands), reversed(new_bands), reversed(camera_bands), strict=True):
         size = after.shape[1::-1]
         weight = np.asarray(cv2.resize(skin, size, interpolation=cv2.INTER_AREA), np.float32)
-        share = min(1.0, _strength(seen, weight) / max(_strength(before, weight), _LEAST))
+        power = _squared(before)
+        share = min(1.0, _strength(_squared(seen), weight) / max(_strength(power, weight), _LEAST))
         change = after - before
         kept = np.full(after.shape[:2], share, np.float32)
         if min(size) > _PORES:
-            change_of_power = np.abs(_power(after) - _power(before)) / (_power(change) + np.float32(_LEAST**2))
-            kept *= np.sqrt(np.minimum(change_of_power, 1))
+            change_of_power = np.abs(_around(_squared(after) - power))
+            kept *= np.sqrt(np.minimum(change_of_power / (_around(_squared(change)) + np.float32(_LEAST**2)), 1))
         changed = _enlarged(changed, size) + cv2.multiply(change, cv2.merge([kept, kept, kept]))
         sharp = np.asarray(cv2.scaleAdd(after, share, _enlarged(sharp, size)), np.float32)
     return changed, sharp
@@ -69,12 +70,12 @@ def _squared(band: F32) -> F32:
     return np.asarray(cv2.transform(cv2.multiply(band, band), np.ones((1, 3), np.float32)), np.float32)
 
 
-def _power(band: F32) -> F32:
-    """Around each pixel."""
-    side = round(_WINDOW * band.shape[0]) | 1
-    return np.asarray(cv2.blur(_squared(band), (side, side)), np.float32)
+def _around(power: F32) -> F32:
+    """Its mean around each pixel."""
+    side = round(_WINDOW * power.shape[0]) | 1
+    return np.asarray(cv2.blur(power, (side, side)), np.float32)
 
 
-def _strength(band: F32, skin: F32) -> float:
+def _strength(power: F32, skin: F32) -> float:
     """Root mean square over the skin."""
-    return float(np.sqrt((skin * _squared(band)).sum() / (3 * skin.sum())))
+    return float(np.sqrt((skin * power).sum() / (3 * skin.sum())))
