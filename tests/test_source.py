@@ -214,6 +214,22 @@ def test_the_demo_moves_smoothly_and_for_ever() -> None:
     assert min(steps) > 0
 
 
+def test_above_and_beside_the_demos_head_is_background() -> None:
+    grey, black = 150.0, -1.0
+
+    def head(w_plus: F32) -> F32:
+        """A black head on grey that reaches the top of the picture, as hair does."""
+        y, x = (np.mgrid[:64, :64] + 0.5) / 64
+        inside = ((x - 0.5) / 0.4) ** 2 + ((y - 0.55) / 0.6) ** 2 < 1
+        return np.repeat(np.where(inside, black, grey / 127.5 - 1).astype(np.float32)[None, None], 3, axis=1)
+
+    picture = DemoSource(head, mapped, live=False).picture(0).astype(float)
+    height, width = picture.shape[:2]
+    assert picture[height // 2, width // 2].max() < 10
+    for y, x in ((3, width // 2), (3, width // 3), (90, 3), (90, width - 4)):
+        assert abs(picture[y, x] - grey).max() < 6, (y, x)
+
+
 def test_the_demo_turns_its_head_as_it_is_told_to() -> None:
     seen: list[F32] = []
 
