@@ -129,9 +129,7 @@ def save(name: str, offset: F32, change: F32 | None, views: int, pictures: Mappi
                 _, png = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
                 (new / file).parent.mkdir(exist_ok=True)
                 (new / file).write_bytes(png.tobytes())
-            if folder.exists():
-                folder.rename(Path(temporary) / "old")  # and gone with the temporary folder
-            new.rename(folder)
+            _replace(folder, new, aside=Path(temporary) / "old")  # which is gone with the temporary folder
     except OSError as error:
         raise _cannot_write(folder, error) from error
     return folder
@@ -184,6 +182,19 @@ def delete(name: str) -> Path:
     except OSError as error:
         raise UserError(f"cannot remove {folder}: {error.strerror}; remove it by hand") from error
     return folder
+
+
+def _replace(folder: Path, new: Path, *, aside: Path) -> None:
+    """Moves a folder aside, if there is one, and a new one into its place; back, should that fail."""
+    if not folder.exists():
+        new.rename(folder)
+        return
+    folder.rename(aside)
+    try:
+        new.rename(folder)
+    except OSError:
+        aside.rename(folder)
+        raise
 
 
 def _networks(*, tuned: bool) -> str:

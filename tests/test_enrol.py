@@ -138,6 +138,22 @@ def test_enrolling_again_replaces_and_leaves_nothing_behind() -> None:
     assert [path.name for path in people.people_folder().iterdir()] == ["me"]
 
 
+def test_the_enrolment_before_comes_back_where_the_new_one_cannot_be_put(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, rename = save("me"), Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        """As Windows does while a file in the folder is open elsewhere."""
+        if path.name == "me" and target == folder:
+            raise PermissionError(13, "Permission denied")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(UserError, match=r"cannot write to .*: Permission denied"):
+        save("me", 2 * some_offset())
+    np.testing.assert_array_equal(people.load("me").offset, some_offset())
+    assert [path.name for path in people.people_folder().iterdir()] == ["me"]
+
+
 @pytest.mark.parametrize("name", ["", "..", "a/b", "a\\b", ".me", "x" * 41, "a b", "con", "Lpt1"])
 def test_a_name_is_no_path(name: str) -> None:
     with pytest.raises(UserError, match="cannot be a person's name"):
