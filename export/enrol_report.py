@@ -25,11 +25,12 @@ from export.measure import IdentityMeter, Measures, Meter, eye_distance, identit
 from export.photographs import HELD_OUT_HELP, NEUTRAL, SMILING, mirror_image, read_photo, smiling_of, straight_faces
 from export.sheet import sheet, write_png
 from models import tuning
-from models.alignment import to_rgb
+from models.alignment import to_rgb, to_tensor
 from models.arrays import F32, U8
 from models.directions import load_direction
 from models.errors import UserError
 from models.inversion import STEPS, Gradients, View, fit_offset, load_gradients, make_view, sharpness, steps_for
+from models.irises import iris_loss
 from models.tuned_generator import TunedParts, TuningGradient, load_tuned_parts, load_tuning_gradient
 from models.zoo import Encoder, Generator, load_encoder, load_generator
 
@@ -142,6 +143,8 @@ class Bench:
             "identity_unseen": self.distance(stage, person.smiling),
             "landmarks": _landmark_error(photo, made),
             "sharpness": _sharpness(person.straight, made.rgb) / _sharpness(person.straight, photo.rgb),
+            "eye_colour": _eye_colour(person.straight, made.rgb),
+            "eye_colour_unseen": _eye_colour(person.smiling, stage.picture(person.smiling)),
         }
         shown = []
         for name in EDITS:
@@ -189,6 +192,12 @@ def _sharpness(view: View, rgb: U8) -> float:
     return sharpness(replace(view, target=rgb.transpose(2, 0, 1)[None].astype(np.float32)))
 
 
+def _eye_colour(view: View, rgb: U8) -> float:
+    """How far the mean colour of an iris in a picture such as the view's is from the view's, of 255."""
+    distance, _ = iris_loss(to_tensor(rgb), view.target, view.irises)
+    return distance * 127.5 / len(view.irises)
+
+
 def kept(people: Sequence[Mapping[str, Mapping[str, float]]], name: str, strength: int, stage: str) -> float:
     """Share of a direction's effect on the encoder's faces that is left at a stage, over all people."""
     effect = f"effect_{name}_{strength}"
@@ -209,7 +218,7 @@ def print_tables(rows: Mapping[str, Mapping[str, dict[str, float]]], views: Sequ
     """Prints medians and shares, and what more views bring."""
     people = list(rows.values())
     table = Table("median (worst)", *STAGES, title=f"{len(people)} people, {engine}")
-    for name in ("identity", "identity_unseen", "landmarks", "sharpness"):
+    for name in ("identity", "identity_unseen", "landmarks", "sharpness", "eye_colour", "eye_colour_unseen"):
         worst = min if name == "sharpness" else max
         cells = [[person[stage][name] for person in people] for stage in STAGES]
         table.add_row(name.replace("_", ", "), *(f"{np.median(cell):.3f} ({worst(cell):.3f})" for cell in cells))

@@ -29,6 +29,10 @@ CHEEKS = (50, 280, 101, 330, 205, 425, 207, 427, 216, 436, 147, 376, 117, 346)
 CHIN = (199, 200, 175, 18, 32, 262, 171, 396)
 FOREHEAD = (9, 8, 151, 108, 337, 69, 299)
 
+# The irises in the eyes A and B: the middle, then four points of the rim.
+IRIS_A = (468, 469, 470, 471, 472)
+IRIS_B = (473, 474, 475, 476, 477)
+
 # Single points: the middle of the inner lips and the corners of the mouth; the lids and corners of both eyes.
 LIP_TOP, LIP_BOTTOM, MOUTH_A, MOUTH_B = 13, 14, 61, 291
 LIDS = ((159, 145), (386, 374))
@@ -59,5 +63,5 @@ def eye_opening(landmarks: F32) -> float:
 
 __all__ = [
     "BROW_A", "BROW_B", "CHEEKS", "CHIN", "EYE_A", "EYE_B", "EYE_CORNERS", "FACE_OVAL", "FOREHEAD", "INNER_LIPS",
-    "LIDS", "LIPS", "NOSE", "canonical_face", "eye_opening", "mouth_opening",
+    "IRIS_A", "IRIS_B", "LIDS", "LIPS", "NOSE", "canonical_face", "eye_opening", "mouth_opening",
 ]  # fmt: skip

@@ -3,8 +3,8 @@
 The encoder's latents of one person, whatever the pose and the expression, are off by much the same: what it does not
 know of that face. One offset, shared by several views, is fitted so that the generator's pictures match them; added
 to the encoder's latent of any later picture, it brings the person back. The loss is plain pixels at several sizes,
-how far a face recogniser holds the picture from the person, and how grainy skin and hair are: pixels alone are paid
-for with soft skin, and with an offset so large that edits fade.
+how far a face recogniser holds the picture from the person, the colour of the eyes, and how grainy skin and hair are:
+pixels alone are paid for with soft skin, and with an offset so large that edits fade.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from models import adam
 from models.alignment import crop, to_crop_matrix, to_tensor, transform_points
 from models.arrays import F32, U8
 from models.face_chip import recogniser_axes
-from models.face_mesh import FACE_OVAL
+from models.face_mesh import EYE_A, EYE_B, FACE_OVAL
+from models.irises import iris_loss, iris_weights
 from models.latent import FINE, LAYERS, std_w
 from models.texture import texture_loss
 from models.zoo import Encoder, IdentityGradient, PictureGradient, load_identity_gradient, load_picture_gradient
@@ -32,10 +33,13 @@ RATE = 0.06  # largest step, in standard deviations of W
 WARM_UP = 5  # steps
 IDENTITY = 0.15  # weight of the identity distance; with more, edits fade, and unseen pictures gain nothing
 TEXTURE = 12.0  # weight of the difference in grain; with less, skin is softer
+IRIS = 0.1  # weight of the difference of the eyes' colours; with twice as much, the rest is less like the person
 PULL = 2e-4  # loss per squared standard deviation, summed over the offset: keeps latents where edits work
 FINE_PULL = 8  # times that in the fine layers, which otherwise pay for a few pixels with smooth skin
 OUTSIDE = 0.2  # weight of hair and backdrop against the face
+EYES = 5.0  # weight of the open eyes against the face: they are small, and people look there first
 SOFTNESS = 0.025  # width of the face's soft edge as a share of the picture
+EYE_SOFTNESS = 0.006  # the same of the eyes'
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,10 @@ class View:
         target: float32 [1, 3, R, R], the aligned picture, RGB in [-1, 1].
         weight: float32 [1, 1, R, R], how much each pixel matters; of mean 1.
         down, across: where the recogniser looks, see models.face_chip.recogniser_axes.
+        irises: float32 [2, R, R], where the eyes' colours are, see models.irises.
         identity: float32 [1, 128], the recogniser's embedding; None = it has not looked yet.
-        wish: float32 [1, 3, R, R], the gradient of what identity and texture have in the loss, at the picture that
-            was last made for this view; None = none was made yet.
+        wish: float32 [1, 3, R, R], the gradient of what identity, texture and irises have in the loss, at the picture
+            that was last made for this view; None = none was made yet.
     """
 
     latent: F32
@@ -57,6 +62,7 @@ class View:
     weight: F32
     down: F32
     across: F32
+    irises: F32
     identity: F32 | None = None
     wish: F32 | None = None
 
@@ -113,7 +119,8 @@ def view_of(rgb: U8, landmarks: F32, latent: F32, size: int) -> View:
     to_crop = to_crop_matrix(landmarks, size)
     inside = transform_points(to_crop, landmarks).astype(np.float32)
     target = to_tensor(crop(rgb, to_crop, size))
-    return View(latent, target, face_weight(inside, size), *recogniser_axes(inside, size))
+    weight, axes = face_weight(inside, size), recogniser_axes(inside, size)
+    return View(latent, target, weight, *axes, iris_weights(inside, size))
 
 
 def sharpness(view: View) -> float:
@@ -123,7 +130,7 @@ def sharpness(view: View) -> float:
 
 
 def face_weight(landmarks: F32, size: int) -> F32:
-    """Weight of each pixel: 1 on the face, `OUTSIDE` around it, then scaled to mean 1.
+    """Weight of each pixel: 1 on the face, `EYES` on the eyes, `OUTSIDE` around it, then scaled to mean 1.
 
     Args:
         landmarks: float32 [478, 2], pixels of the picture.
@@ -136,7 +143,9 @@ def face_weight(landmarks: F32, size: int) -> F32:
     side = 1 + 2 * round(0.7 * soft)
     face = cv2.fillPoly(np.zeros((size, size), np.float32), [np.rint(landmarks[list(FACE_OVAL)]).astype(int)], 1.0)
     face = cv2.GaussianBlur(cv2.dilate(face, np.ones((side, side), np.uint8)), (0, 0), soft)
-    weight = OUTSIDE + (1 - OUTSIDE) * face
+    hulls = [cv2.convexHull(np.rint(landmarks[list(eye)]).astype(np.int32)) for eye in (EYE_A, EYE_B)]
+    eyes = cv2.GaussianBlur(cv2.fillPoly(np.zeros_like(face), hulls, 1.0), (0, 0), EYE_SOFTNESS * size)
+    weight = (OUTSIDE + (1 - OUTSIDE) * face) * (1 + (EYES - 1) * eyes)
     return np.asarray(weight / weight.mean(), np.float32)[None, None]
 
 
@@ -167,8 +176,8 @@ def start(latent: F32) -> Descent:
 def compare(view: View, w_plus: F32, gradients: Gradients) -> tuple[View, float, F32]:
     """Compares a view with the picture of a latent.
 
-    Which way identity and texture want the picture is known when it is made, and counts when the next one is made for
-    this view: a step changes little, and the generator has to run but once.
+    Which way identity, texture and irises want the picture is known when it is made, and counts when the next one is
+    made for this view: a step changes little, and the generator has to run but once.
 
     Args:
         view: what to compare with.
@@ -185,8 +194,10 @@ def compare(view: View, w_plus: F32, gradients: Gradients) -> tuple[View, float,
     loss, slope, image = gradients.picture.at(w_plus, view.target, view.weight, view.wish)
     distance, at_identity = gradients.identity.at(image, view.down, view.across, identity)
     texture, at_texture = texture_loss(image, view.target, view.weight)
-    wish = np.asarray(IDENTITY * at_identity + TEXTURE * at_texture, np.float32)
-    return replace(view, identity=identity, wish=wish), loss + IDENTITY * distance + TEXTURE * texture, slope
+    colour, at_colour = iris_loss(image, view.target, view.irises)
+    wish = np.asarray(IDENTITY * at_identity + TEXTURE * at_texture + IRIS * at_colour, np.float32)
+    loss += IDENTITY * distance + TEXTURE * texture + IRIS * colour
+    return replace(view, identity=identity, wish=wish), loss, slope
 
 
 def descend(state: Descent, view: View, gradients: Gradients, rate: float) -> tuple[Descent, View, float]:

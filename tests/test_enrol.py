@@ -35,6 +35,7 @@ from models.inversion import (
     make_view,
     steps_for,
 )
+from models.irises import iris_loss
 from models.landmarker import Landmarker
 from models.latent import std_w
 from models.texture import texture_loss
@@ -85,6 +86,8 @@ def test_a_photograph_comes_nearer_with_every_part_of_the_fit(view: View) -> Non
     assert distances[1] < 0.6 * distances[0]
     grain = [texture_loss(image, view.target, view.weight)[0] for image in (before, picture)]
     assert grain[1] < 0.8 * grain[0]
+    eyes = [iris_loss(image, view.target, view.irises)[0] for image in (before, picture)]
+    assert eyes[1] < 0.5 * eyes[0]
 
 
 @pytest.mark.slow
@@ -101,6 +104,7 @@ def test_the_face_weighs_more_than_what_is_around_it(view: View) -> None:
     assert view.weight.shape == (1, 1, 256, 256)
     assert float(view.weight.mean()) == pytest.approx(1.0, abs=1e-4)
     assert view.weight[0, 0, 140, 128] > 4 * view.weight[0, 0, 5, 5]
+    assert float((view.irises[0] * view.weight[0, 0]).sum()) > 3 * view.weight[0, 0, 140, 128], "the eyes most of all"
     far = np.full((478, 2), 1000.0, np.float32)
     np.testing.assert_allclose(face_weight(far, 64), 1.0, rtol=1e-5)
 

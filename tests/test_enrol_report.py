@@ -67,5 +67,6 @@ def test_people_come_nearer(faces_dir: Path, tmp_path: Path) -> None:
     assert person["enrolled"]["identity"] < 0.6 * person["encoder"]["identity"]
     assert person["tuned"]["landmarks"] < person["enrolled"]["landmarks"]
     assert person["tuned"]["sharpness"] > person["encoder"]["sharpness"]  # pixels alone would be soft
+    assert person["enrolled"]["eye_colour"] < 0.7 * person["encoder"]["eye_colour"]
     assert person["enrolled"]["effect_smile_1"] > 0.7 * person["encoder"]["effect_smile_1"]
     assert report["views"] == []

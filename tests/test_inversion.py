@@ -16,12 +16,13 @@ from tests.bowls import STEEPNESS, bowl
 
 LATENT = np.zeros((1, 18, 512), np.float32)
 AXIS = np.zeros((1, 150, 2), np.float32)
+NO_EYES = np.zeros((2, 2, 2), np.float32)
 
 
 def view(grey: float) -> View:
     """Of two pixels by two."""
     picture, weight = np.full((1, 3, 2, 2), grey, np.float32), np.ones((1, 1, 2, 2), np.float32)
-    return View(LATENT, picture, weight, AXIS, AXIS)
+    return View(LATENT, picture, weight, AXIS, AXIS, NO_EYES)
 
 
 def watched(wishes: list[tuple[float, float]]) -> Gradients:

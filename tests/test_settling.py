@@ -29,6 +29,7 @@ from tests import bowls
 PIXEL = np.zeros((1, 3, 1, 1), np.float32)
 WEIGHT = np.ones((1, 1, 1, 1), np.float32)
 AXIS = np.zeros((1, 150, 1), np.float32)
+NO_EYES = np.zeros((2, 1, 1), np.float32)
 
 
 def noise(seed: int, size: float = 1.0) -> F32:
@@ -38,7 +39,7 @@ def noise(seed: int, size: float = 1.0) -> F32:
 
 
 def view(latent: F32) -> View:
-    return View(latent, PIXEL, WEIGHT, AXIS, AXIS)
+    return View(latent, PIXEL, WEIGHT, AXIS, AXIS, NO_EYES)
 
 
 def kept(latent: F32) -> Kept:

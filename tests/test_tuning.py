@@ -25,8 +25,8 @@ def view() -> View:
     offsets = 0.3 * std_w() * np.random.default_rng(5).standard_normal((2, 18, 512)).astype(np.float32)
     here, there = broadcast(mean_w()[None]) + offsets[:1], broadcast(mean_w()[None]) + offsets[1:]
     picture = load_generator(256, "onnxruntime").synthesize(there)
-    unread = np.zeros((1, 150, 256), np.float32)
-    return View(here, picture, np.ones((1, 1, 256, 256), np.float32), unread, unread)
+    unread, no_eyes = np.zeros((1, 150, 256), np.float32), np.zeros((2, 256, 256), np.float32)
+    return View(here, picture, np.ones((1, 1, 256, 256), np.float32), unread, unread, no_eyes)
 
 
 @cache
