@@ -23,9 +23,9 @@ from models.latent import LatentSpace, broadcast, shipped_space, truncate
 SIZE = (640, 480)
 FPS = 30.0
 PEOPLE = (18, 25, 39)  # seeds of latents the way passes through: they look ahead and hardly smile
-_BETWEEN = 3  # portraits made from one latent to the next
+_BETWEEN = 6  # portraits made from one latent to the next: of fewer, two that are blended show as two
 _PSI = 0.6  # truncation: plain, friendly faces
-_SECONDS_PER_PORTRAIT = 2.5
+_SECONDS_PER_PORTRAIT = 1.25
 _PORTRAIT_SIDE = 430.0  # pixels of the frame, on average
 _MARGIN = 0.5  # of blurred background around a portrait, as a share of its side
 _BLURRED = 48  # pixels per side of the picture the background is blurred in
