@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from live.render.detail import difference
+from live.render.detail import difference, soften
 from models.arrays import F32
 
 SIDE = 256
@@ -63,3 +63,27 @@ def test_before_a_soft_camera_the_new_picture_is_soft_as_well(times: int) -> Non
 def test_a_noisy_camera_makes_no_noise_of_the_generator_s_picture() -> None:
     _, sharp = difference(grain(0), grain(1), grain(2, 0.2), ALL)
     assert sharp == pytest.approx(grain(1), abs=1e-5)
+
+
+def test_a_picture_is_as_soft_as_the_camera_and_no_softer() -> None:
+    drawn, soft = grain(0), cv2.GaussianBlur(grain(1), (0, 0), 1.2).astype(np.float32)
+    assert fine(drawn) > 5 * fine(soft)
+    assert fine(soft) / 2 < fine(soften(drawn, soft, ALL)) < 2 * fine(soft)
+    assert soften(drawn, grain(1, 0.1), ALL) == pytest.approx(drawn, abs=1e-5)
+
+
+def test_only_what_both_show_as_skin_says_how_soft_the_camera_is() -> None:
+    drawn, camera, skin = grain(0), grain(1), ALL.copy()
+    camera[:, : SIDE // 2] = 0.5
+    skin[:, : SIDE // 2] = 0
+    assert fine(soften(drawn, camera, skin)) == pytest.approx(fine(drawn), rel=0.1)
+    assert fine(soften(drawn, camera, np.ascontiguousarray(skin[:, ::-1]))) < 0.3 * fine(drawn)
+
+
+def test_softening_moves_no_edge_and_no_light() -> None:
+    drawn = np.full((150, 111, 3), 0.2, np.float32)
+    drawn[60:, :50] = 0.8
+    softened = soften(drawn, np.full_like(drawn, 0.5), np.ones((150, 111), np.float32))
+    assert softened.mean() == pytest.approx(drawn.mean(), abs=2e-3)
+    assert softened[55:65, 20].mean() == pytest.approx(0.5, abs=0.05)
+    assert softened[120:140, 10:35] == pytest.approx(np.full((20, 25, 3), 0.8), abs=1e-3)

@@ -9,6 +9,7 @@ import numpy as np
 
 from live.frame import FaceTrack, Frame
 from live.render.colour import fit_colour
+from live.render.detail import soften
 from live.render.mask import Region, face_region
 from live.render.mode import Inversion
 from live.render.pixels import to_bytes, to_picture
@@ -43,7 +44,7 @@ class Paste:
         camera *= np.float32(1 / 255)
         generated = _place(made, to_portrait, region)
         colour = fit_colour(generated, camera, region.skin, region.scale)
-        matched = generated if colour is None else colour.apply(generated)
+        matched = generated if colour is None else soften(colour.apply(generated), camera, region.skin)
         alpha = region.alpha * agreement(matched, camera, region.core)
         camera += (matched - camera) * alpha[..., None]
         shown = frame.rgb.copy()
