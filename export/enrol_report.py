@@ -115,9 +115,9 @@ class Bench:
         straight, smiling = (read_photo(photo) for photo in (path, smiling_of(path)))
         return Person(*(self.view(rgb) for rgb in (straight, smiling, mirror_image(straight), mirror_image(smiling))))
 
-    def distance(self, stage: Stage, view: View) -> float:
-        """Identity distance of a view and what a stage makes of it."""
-        photo, made = self.sample(to_rgb(view.target)), self.sample(stage.picture(view))
+    def distance(self, view: View, picture: U8) -> float:
+        """Identity distance of a view and a picture made of it."""
+        photo, made = self.sample(to_rgb(view.target)), self.sample(picture)
         return identity_distance(photo.identity, made.identity)
 
     def enrol(self, person: Person, steps: int, tuning_steps: int) -> tuple[dict[str, Stage], dict[str, float]]:
@@ -134,17 +134,18 @@ class Bench:
         )
         return dict(zip(STAGES, stages, strict=True)), seconds
 
-    def figures(self, stage: Stage, person: Person) -> tuple[dict[str, float], list[U8]]:
-        """Figures of a person at one stage, and pictures: as photographed, and with the edits `SHOWN`."""
+    def figures(self, stage: Stage, person: Person) -> tuple[dict[str, float], list[U8], U8]:
+        """Figures of a person at one stage, and pictures: straight, straight with the edits `SHOWN`, and smiling."""
+        unseen = stage.picture(person.smiling)
         photo, made = self.sample(to_rgb(person.straight.target)), self.sample(stage.picture(person.straight))
         unedited = {name: self.attribute(made.rgb, made.measures, name) for name in EDITS}
         figures = {
             "identity": identity_distance(photo.identity, made.identity),
-            "identity_unseen": self.distance(stage, person.smiling),
+            "identity_unseen": self.distance(person.smiling, unseen),
             "landmarks": _landmark_error(photo, made),
             "sharpness": _sharpness(person.straight, made.rgb) / _sharpness(person.straight, photo.rgb),
             "eye_colour": _eye_colour(person.straight, made.rgb),
-            "eye_colour_unseen": _eye_colour(person.smiling, stage.picture(person.smiling)),
+            "eye_colour_unseen": _eye_colour(person.smiling, unseen),
         }
         shown = []
         for name in EDITS:
@@ -154,7 +155,7 @@ class Bench:
                 figures[f"effect_{name}_{strength}"] = after - unedited[name]
                 if name in SHOWN and strength == STRENGTHS[-1]:
                     shown.append(edited)
-        return figures, [made.rgb, *shown]
+        return figures, [made.rgb, *shown], unseen
 
     def views(self, person: Person, offset: F32, steps: int) -> dict[str, dict[str, float]]:
         """Identity distances of each view, by what the offset was fitted to; `offset` is of the straight view."""
@@ -162,7 +163,10 @@ class Bench:
         *_, fitted = fit_offset(both, self.gradients, twice)
         offsets = {"straight": offset, "straight and smiling": fitted.offset}
         return {
-            name: {kind: self.distance(Stage(self.generator, offset), view) for kind, view in vars(person).items()}
+            name: {
+                kind: self.distance(view, Stage(self.generator, offset).picture(view))
+                for kind, view in vars(person).items()
+            }
             for name, offset in offsets.items()
         }
 
@@ -189,7 +193,7 @@ def _landmark_error(photo: Sample, made: Sample) -> float:
 
 def _sharpness(view: View, rgb: U8) -> float:
     """Strength of the fine structure of the face in a picture such as the view's; see models.inversion.sharpness."""
-    return sharpness(replace(view, target=rgb.transpose(2, 0, 1)[None].astype(np.float32)))
+    return sharpness(replace(view, target=to_tensor(rgb)))
 
 
 def _eye_colour(view: View, rgb: U8) -> float:
@@ -276,11 +280,11 @@ def main(argv: list[str] | None = None) -> None:
             except Lost:
                 print(f"{path.name}: no face is found in one of its pictures")
                 continue
-            rows[path.stem] = {name: figures for name, (figures, _) in measured.items()} | {"times": times}
+            rows[path.stem] = {name: figures for name, (figures, *_) in measured.items()} | {"times": times}
             if distances is not None:
                 views.append(distances)
-            made = [rgb for _, shown in measured.values() for rgb in shown]
-            others = [stage.picture(person.smiling) for stage in stages.values()]
+            made = [rgb for _, shown, _ in measured.values() for rgb in shown]
+            others = [unseen for *_, unseen in measured.values()]
             pictures.append([to_rgb(person.straight.target), *made, to_rgb(person.smiling.target), *others])
             write_png(args.out / "enrolled.png", sheet(pictures, COLUMNS, 192))
             report = {"people": rows, "views": views}

@@ -186,14 +186,13 @@ def delete(name: str) -> Path:
 
 def _replace(folder: Path, new: Path, *, aside: Path) -> None:
     """Moves a folder aside, if there is one, and a new one into its place; back, should that fail."""
-    if not folder.exists():
-        new.rename(folder)
-        return
-    folder.rename(aside)
+    if folder.exists():
+        folder.rename(aside)
     try:
         new.rename(folder)
     except OSError:
-        aside.rename(folder)
+        if aside.exists():
+            aside.rename(folder)
         raise
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import cv2
 import numpy as np
@@ -132,15 +133,11 @@ def _scene(rgb: U8) -> U8:
     FFHQ's square ends at the top of the hair. What is blurred is the background beside the head, without the head and
     its mirror images, so that the hair ends there rather than in a dark column above it.
     """
-    scene, head = _widen(rgb), _widen(_head(rgb.shape[0]))
-    coarse, away = (cv2.resize(a, (_BLURRED, _BLURRED), interpolation=cv2.INTER_AREA) for a in (scene, head))
-    coarse = cv2.GaussianBlur(cv2.inpaint(coarse, away, 3, cv2.INPAINT_NS), (0, 0), 2.5)
+    scene = _widen(rgb)
+    coarse = cv2.inpaint(_reduced(scene), _head(rgb.shape[0]), 3, cv2.INPAINT_NS)
+    coarse = cv2.GaussianBlur(coarse, (0, 0), 2.5)
     blurred = cv2.resize(coarse, (scene.shape[1], scene.shape[0]), interpolation=cv2.INTER_CUBIC)
-    along = np.abs(np.linspace(-1, 1, scene.shape[0], dtype=np.float32)) * (1 + 2 * _MARGIN)
-    distance = (along[None, :] ** 3 + along[:, None] ** 3) ** (1 / 3)
-    keep = np.clip((1 - distance) / 0.2, 0, 1)[..., None]
-    keep = keep * keep * (3 - 2 * keep)
-    return np.asarray(np.rint(blurred + (scene.astype(np.float32) - blurred) * keep), np.uint8)
+    return np.asarray(np.rint(blurred + (scene.astype(np.float32) - blurred) * _kept(len(scene))), np.uint8)
 
 
 def _widen(picture: U8) -> U8:
@@ -149,8 +146,22 @@ def _widen(picture: U8) -> U8:
     return np.asarray(cv2.copyMakeBorder(picture, margin, margin, margin, margin, cv2.BORDER_REFLECT_101), np.uint8)
 
 
+def _reduced(scene: U8) -> U8:
+    return np.asarray(cv2.resize(scene, (_BLURRED, _BLURRED), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+@cache
 def _head(side: int) -> U8:
-    """Roughly where the head is in a portrait, above the shoulders: uint8 [side, side], 255 there."""
+    """Roughly where heads are, above the shoulders, in the reduced scene of such portraits: uint8, not 0 there."""
     y, x = (np.mgrid[:side, :side] + 0.5) / side
     inside = ((x - 0.5) / 0.46) ** 2 + ((y - 0.55) / 0.62) ** 2 < 1
-    return np.asarray(255 * (inside & (y < 0.75)), np.uint8)
+    return _reduced(_widen(np.asarray(255 * (inside & (y < 0.75)), np.uint8)))
+
+
+@cache
+def _kept(side: int) -> F32:
+    """How much of a scene of that side is not blurred: float32 [side, side, 1], 1 inside the portrait, fading out."""
+    along = np.abs(np.linspace(-1, 1, side, dtype=np.float32)) * (1 + 2 * _MARGIN)
+    distance = (along[None, :] ** 3 + along[:, None] ** 3) ** (1 / 3)
+    keep = np.clip((1 - distance) / 0.2, 0, 1)[..., None]
+    return np.asarray(keep * keep * (3 - 2 * keep), np.float32)
